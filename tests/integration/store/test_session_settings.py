@@ -50,3 +50,20 @@ async def test_a_batch_is_signed_whatever_settings_the_database_has(
     finally:
         await db.execute(f'ALTER DATABASE "{database}" RESET {name}')
     assert set(await signatures_of(db, job)) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_transactions_are_those_that_the_statements_are_written_for(
+    engine_url: str, db: asyncpg.Connection, level: str
+) -> None:
+    database = urlsplit(engine_url).path.strip("/")
+    await db.execute(f"ALTER DATABASE \"{database}\" SET default_transaction_isolation = '{level}'")
+    await db.execute(f'ALTER DATABASE "{database}" SET default_transaction_deferrable = on')
+    try:
+        async with open_pool(engine_url, role="command", size=1) as pool, pool.acquire() as connection:
+            assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+            assert await connection.fetchval("SHOW transaction_deferrable") == "off"
+            async with connection.transaction(), connection.transaction(isolation="read_committed"):
+                assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+    finally:
+        await db.execute(f'ALTER DATABASE "{database}" RESET ALL')

@@ -26,6 +26,8 @@ HARMLESS: Final = (
     "array_nulls",
     "bytea_output",
     "datestyle",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
     "extra_float_digits",
     "intervalstyle",
     "jit",

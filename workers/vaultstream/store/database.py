@@ -358,6 +358,8 @@ def _server_settings(role: str) -> dict[str, str]:
         "timezone": "UTC",
         "standard_conforming_strings": "on",
         "transform_null_equals": "off",
+        "default_transaction_isolation": "read committed",
+        "default_transaction_deferrable": "off",
         **keepalive.server_settings(),
     }
 
