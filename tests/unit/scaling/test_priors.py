@@ -68,6 +68,21 @@ def test_counts_that_hardly_differ_say_nothing_about_the_shape() -> None:
     assert (fitted.contention, fitted.coherence) == (0.0, 0.0)
 
 
+def test_a_ceiling_is_found_where_it_is() -> None:
+    fitted = fit_curve([(4, 3_950.0, 1.0), (9, 7_740.0, 3.0), (15, 8_025.0, 3.0), (88, 8_226.0, 3.0)])
+    assert fitted is not None
+    assert fitted.knee(100) <= 10  # a law without one: more than 30
+    assert fitted(100) == pytest.approx(8_000.0, rel=0.03)
+    assert fitted.formula.startswith("X(n) = min(")
+
+
+def test_a_ceiling_far_beyond_what_was_seen_below_it_is_none() -> None:
+    law = Curve(1_000.0, 0.02, 0.0005)
+    fitted = fit_curve([(count, law(count), 3.0) for count in (4, 34, 88)])
+    assert fitted is not None
+    assert fitted(15) == pytest.approx(law(15), rel=0.05)
+
+
 @given(CURVES, st.integers(1, 10**8), st.integers(0, 50), st.integers(1, 200), st.floats(0.1, 60.0))
 @settings(max_examples=100, deadline=None)
 def test_fewer_signers_would_end_later(
@@ -105,6 +120,12 @@ def test_another_machine_replaces_what_is_known_after_one_job() -> None:
     after = slow.learned(history_of(Curve(5_000.0, 0.02), 4, at=NOW + 60), 2, NOW + 60)
     for count in (4, 16, 64):
         assert curve_of(after)(count) == pytest.approx(Curve(5_000.0, 0.02)(count), rel=0.15)
+
+
+def test_more_signers_that_sign_less_each_are_no_other_machine() -> None:
+    few = prior_of(Curve(1_000.0), 4, 8)
+    after = few.learned(history_of(Curve(1_000.0, ceiling=8_000.0), 88, at=NOW + 60), 2, NOW + 60)
+    assert {one.signers: one.rate for one in after.seen} == {4: 4_000.0, 8: 8_000.0, 88: 8_000.0}
 
 
 def test_noise_does_not() -> None:

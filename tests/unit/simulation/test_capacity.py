@@ -9,6 +9,8 @@ import pytest
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling.curve import Curve
 from vaultstream.scaling.reasons import LimitName, Reason
+from vaultstream.simulation.catalog import TRIALS
+from vaultstream.simulation.rivals.oracle import Planned, best_plan
 from vaultstream.simulation.run import simulate
 from vaultstream.simulation.scenario import Nodes, Scenario
 
@@ -24,6 +26,22 @@ def test_a_job_that_postgres_limits_costs_little_more_than_the_best_fixed_count(
     assert run.pod_seconds <= 1.2 * best_pod_seconds  # before: 293,900
     assert run.makespan <= 1.03 * best_makespan
     assert Reason.DATABASE_IS_THE_LIMIT in {decision.reason for _, decision in run.decisions}
+
+
+def test_the_next_job_begins_at_the_knee() -> None:
+    oracle = simulate(CEILING, 0, lambda _: Planned(best_plan(CEILING)))
+    for scenario in (CEILING, replace(CEILING, prior=simulate(CEILING, 1).prior.moved(-4_000.0))):
+        run = simulate(scenario)
+        assert run.pod_seconds <= 1.2 * oracle.pod_seconds  # before: 1.17, and 11.4 for the next job
+        assert run.makespan <= 1.03 * oracle.makespan
+
+
+def test_signers_beyond_the_knee_are_removed_before_all_have_started() -> None:
+    knee = TRIALS["knee"].scenario
+    run = simulate(knee, 1)
+    removed = next(at for at, decision in run.decisions if decision.desired < decision.current)
+    assert removed <= 40.0  # before: 64 s
+    assert run.pod_seconds <= 6_000.0  # before: 9,300
 
 
 def test_a_knee_is_found_again_after_the_load_has_changed() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from vaultstream.scaling.observation import Progress
+from vaultstream.scaling.observation import Progress, Share
 from vaultstream.scaling.pace import LEAVING_SECONDS, PACE_SECONDS, Point, paces_of
 from vaultstream.scaling.workload import RATE_WINDOW_SECONDS, Counts
 
@@ -23,6 +23,7 @@ LONGEST_MEASURE_SECONDS: Final = 60.0
 """Seconds after which a rate is taken as it is, although batches take so long that few were settled."""
 _APART_SECONDS = 0.5  # between two points of the trail: events may wake the operator more often
 _MOST_POINTS = 128
+_EVEN = 0.4  # of the mean rate, which each part of a measurement reaches unless the database hiccuped
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Activity:
             pace_before=pace_before,
             settling=now - self.ready_since < RATE_WINDOW_SECONDS,
             steady_rate=self._steady_rate(),
+            most_rate=self._most_rate(),
             records_expected=expected_left,
             records_found=found,
             planning_seconds=self._planning_seconds(expected_left - counts.records_left),
@@ -129,7 +131,7 @@ class Activity:
 
     def _steady_rate(self) -> float | None:
         """Records per second of the signers that are ready now; None: not measured long enough."""
-        points = [point for point in self.trail if point.at >= self.steady_from]
+        points = self._since_stall([point for point in self.trail if point.at >= self.steady_from])
         if len(points) < 2 or not self.ready:  # noqa: PLR2004 - a first and a last one
             return None
         enough = STEADY_BATCHES * self.ready * self.batch_size
@@ -144,6 +146,47 @@ class Activity:
             ):
                 return settled / seconds if settled > 0 else None
         return None
+
+    def _since_stall(self, points: Sequence[Point]) -> Sequence[Point]:
+        """Returns the points after the last time in which each signer could have settled two batches, and none did: NATS or Postgres was gone."""
+        pairs = list(pairwise(points))
+        settled = points[-1].settled - points[0].settled if points else 0
+        busy = sum(after.at - before.at for before, after in pairs if after.settled > before.settled)
+        if not settled or not self.ready:
+            return points
+        longest = max(STEADY_SECONDS, STEADY_BATCHES * self.ready * self.batch_size * busy / settled)
+        begin, idle_from = 0, points[0].at
+        for index, (before, after) in enumerate(pairs):
+            if after.settled > before.settled:
+                if before.at - idle_from >= longest:
+                    begin = index + 1
+                idle_from = after.at
+        return points[begin:] if points[-1].at - idle_from < longest else ()
+
+    def _most_rate(self) -> Share | None:
+        """What the signers that were ready for the latest seconds signed at most; None: not known, or too uneven to be what they can sign.
+
+        Signers that start may sign already, and a batch that is not settled may be nearly signed: both only make it more.
+        """
+        points = [point for point in self.trail if point.at >= self.trail[-1].at - RATE_WINDOW_SECONDS]
+        if any(after.ready < before.ready for before, after in pairwise(points)):
+            return None  # those that leave sign as well, and take their part of the database
+        for begin in range(len(points) - 2, -1, -1):  # the latest time that is long enough
+            first, latest = points[begin], points[-1]
+            seconds, settled = latest.at - first.at, latest.settled - first.settled
+            if not first.ready or not first.busy:
+                return None
+            if seconds >= STEADY_SECONDS and settled >= STEADY_BATCHES * first.ready * self.batch_size:
+                most = (settled + first.ready * self.batch_size) / seconds
+                return Share(first.ready, most) if _even(points[begin:]) else None
+        return None
+
+
+def _even(points: Sequence[Point]) -> bool:
+    """Returns whether signers signed all the time, so that no hiccup of the database is taken for what they can sign."""
+    seconds, settled = points[-1].at - points[0].at, points[-1].settled - points[0].settled
+    parts = [(after.at - before.at, after.settled - before.settled) for before, after in pairwise(points)]
+    return all(done * seconds >= _EVEN * settled * span for span, done in parts if span >= _APART_SECONDS)
 
 
 def _followed(trail: Sequence[Point], point: Point) -> tuple[Point, ...]:

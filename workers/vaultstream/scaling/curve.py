@@ -7,13 +7,17 @@ s is what they wait for each other, k what they cost each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import inf
 from typing import Final
 
 _SPREAD: Final = (1.0, 2.0, 4.0)
 """How far apart the counts of a fit are at least, most over fewest, by the number of terms beyond the first: noise has no shape."""
+_FLAT: Final = 1.5
+"""How far apart the counts are at least, most over fewest, that show a ceiling: their rates are nearly the same."""
+_BEND: Final = 2.5
+"""How far the fewest of them are from the most signers below a ceiling: farther, the law between them is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,8 @@ class Curve:
     @property
     def formula(self) -> str:
         """The law with its numbers."""
-        return (
-            f"X(n) = {self.rate:.6g} n / (1 + {self.contention:.3g} (n - 1) + {self.coherence:.3g} n (n - 1))"
-        )
+        law = f"{self.rate:.6g} n / (1 + {self.contention:.3g} (n - 1) + {self.coherence:.3g} n (n - 1))"
+        return f"X(n) = {law}" if self.ceiling == inf else f"X(n) = min({self.ceiling:.6g}, {law})"
 
     def times(self, factor: float) -> Curve:
         """Returns the curve of signers that are so many times as fast."""
@@ -69,14 +72,26 @@ def fit_curve(points: Sequence[tuple[int, float, float]]) -> Curve | None:
     """Returns the curve that is nearest to what was measured; None if nothing was.
 
     n / X(n) = (1 + s (n - 1) + k n (n - 1)) / r is linear in 1 / r, s / r and k / r: least squares of the relative error, of which none may
-    be negative. A term is used only if it makes the fit better, and if the counts are far enough apart to show it.
+    be negative. A term is used only if it makes the fit better, and if the counts are far enough apart to show it. The most signers
+    may be at a ceiling: their mean is it, if that fits better than any law of all.
 
     Args:
         points: signers (1 or more), records per second of all of them, and the weight of the measurement.
     """
-    points = [(signers, rate, weight) for signers, rate, weight in points if rate > 0 and weight > 0]
+    points = sorted((signers, rate, weight) for signers, rate, weight in points if rate > 0 and weight > 0)
     if not points:
         return None
+    curves = [_law_of(points)]
+    for lowest, (signers, _, _) in enumerate(points):
+        near = not lowest or signers <= _BEND * points[lowest - 1][0]
+        if near and points[-1][0] >= _FLAT * signers:
+            curves.append(_below_a_ceiling(points[:lowest], points[lowest:]))
+    found = [curve for curve in curves if curve is not None]
+    return min(found, key=lambda curve: _miss(curve, points), default=None)
+
+
+def _law_of(points: Sequence[tuple[int, float, float]]) -> Curve | None:
+    """Returns the law without a ceiling that is nearest to the points."""
     counts = {signers for signers, _, _ in points}
     apart = max(counts) / min(counts)
     best: tuple[float, tuple[float, float, float]] | None = None
@@ -91,6 +106,22 @@ def fit_curve(points: Sequence[tuple[int, float, float]]) -> Curve | None:
         return None
     alone, contention, coherence = best[1]
     return Curve(1 / alone, contention / alone, coherence / alone)
+
+
+def _below_a_ceiling(
+    below: Sequence[tuple[int, float, float]], flat: Sequence[tuple[int, float, float]]
+) -> Curve | None:
+    """Returns the law of the points below a ceiling, which is the mean of the others; without any, it is reached by the fewest signers that were seen."""
+    ceiling = sum(weight / rate for _, rate, weight in flat) / sum(
+        weight / rate**2 for _, rate, weight in flat
+    )
+    law = _law_of(below) if below else Curve(ceiling / flat[0][0])
+    return replace(law, ceiling=ceiling) if law else None
+
+
+def _miss(curve: Curve, points: Sequence[tuple[int, float, float]]) -> float:
+    """Returns the sum of the squares of the relative errors of n / X(n)."""
+    return sum(weight * (rate / curve(signers) - 1) ** 2 for signers, rate, weight in points)
 
 
 def _least_squares(

@@ -77,7 +77,7 @@ def decide(spec: ScalingSpec, observation: Observation, history: History, now: f
     """
     observation = with_experience(observation, history, now)
     limits = bounds(spec, observation)
-    flat = plateau_of(history.seen, now)
+    flat = plateau_of(history.seen, now, history.short)
     withdrawn, waited = history.withdrawn_lately(NODE_SECONDS, now), history.asked_seconds(now) or 0.0
     cap = cap_of(observation, limits, flat, withdrawn=withdrawn, waited=waited)
     most = min(limits.ceiling.value, cap.value) if cap else limits.ceiling.value
@@ -230,6 +230,7 @@ def _settled(case: ScalingCase, proposal: Proposal) -> Decision:
         deadline_at_risk=risk.at_risk,
         short_since=risk.since,
         shortfall=risk.shortfall,
+        unmeasured=case.history.unmeasured(case.observation, case.now),
     )
 
 

@@ -41,6 +41,7 @@ class Decision:
         eta_seconds: seconds until the job ends at the rate measured now; None: unknown.
         deadline_at_risk: the finishing time will be missed even with all the signers that the job may have.
         shortfall: by how much, if that is known.
+        unmeasured: signers were added lately, and what they sign is not known yet.
         short_since: since when it looks so, in Unix seconds, see `deadline.short_since`; None: it does not.
     """
 
@@ -58,11 +59,12 @@ class Decision:
     deadline_at_risk: bool
     short_since: float | None = None
     shortfall: Shortfall | None = None
+    unmeasured: bool = False
 
     @property
     def soon(self) -> bool:
-        """True if the next decision is to be made within a second: signers run only to show what a signer signs."""
-        return self.reason in OPENINGS and self.desired > 0
+        """True if the next decision is to be made within a second: it is about to be seen what signers sign."""
+        return self.unmeasured or (self.reason in OPENINGS and self.desired > 0)
 
     @property
     def changes_count(self) -> bool:

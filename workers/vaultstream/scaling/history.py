@@ -25,7 +25,7 @@ from vaultstream.api.base import Amount, Natural, Number, StatusPart
 from vaultstream.scaling.decision import Decision
 from vaultstream.scaling.observation import Lag, Observation, Replicas, UnixTime
 from vaultstream.scaling.reasons import LimitName
-from vaultstream.scaling.throughput import Seen, learned, sample
+from vaultstream.scaling.throughput import Seen, learned, sample, shortfall
 
 MOST: Final = 32
 """Maximum number of entries of each kind of recommendation and of step."""
@@ -113,6 +113,12 @@ def _entry_or_none(value: Any, handler: Callable[[Any], Entry | None]) -> Entry 
     return None
 
 
+def _seen_or_none(value: Any, handler: Callable[[Any], Seen | None]) -> Seen | None:
+    with suppress(ValidationError):
+        return handler(value)
+    return None
+
+
 class Paced(StatusPart):
     """The rate of a signer, as it was measured last."""
 
@@ -149,6 +155,8 @@ class History(StatusPart):
     """Signers removed, for the scale-down policies."""
     seen: Annotated[tuple[Seen, ...], Field(max_length=MOST), _readable(MOST)] = ()
     """Rates measured at each number of signers. If more signers are no faster, Postgres is the limit."""
+    short: Annotated[Seen | None, WrapValidator(_seen_or_none)] = None
+    """What many signers signed at most, when that was far less than fewer lead to expect."""
     starting: Annotated[Entry | None, WrapValidator(_entry_or_none)] = None
     """When signers were asked for that are not all ready yet, and the number of ready ones at which half of them are."""
     starts: Annotated[tuple[Span, ...], Field(max_length=MOST_STARTS), _readable(MOST_STARTS)] = ()
@@ -200,6 +208,22 @@ class History(StatusPart):
             return False
         return observation.progress.settling or self.asked_lately(observation, now)
 
+    def unmeasured(self, observation: Observation, now: float) -> bool:
+        """Returns whether signers run that were added lately, and it is about to be seen what they sign beside fewer. `now`: Unix seconds.
+
+        With a finishing time, a rate that is measured longer is worth more than one that is known sooner.
+        """
+        replicas, asked = observation.replicas, self.asked_seconds(now)
+        if (
+            observation.timing.finish_at is not None
+            or asked is None
+            or asked > LEAST_WAIT_SECONDS
+            or not 0 < replicas.placed <= replicas.ready
+        ):
+            return False
+        lately = [one.signers for one in self.seen if now - one.at <= asked]
+        return bool(self.seen) and replicas.ready not in lately
+
     def highest(self, window: float, now: float, latest: int) -> int:
         """Returns the highest of `latest` and the recommendations of the last `window` seconds."""
         return max([latest, *(entry.replicas for entry in self.highs if entry.at > now - window)])
@@ -250,6 +274,8 @@ class History(StatusPart):
         starting = history.awaits_signers(observation, now)
         if (reading := sample(observation, starting=starting)) is not None:
             history = history.but(seen=learned(history.seen, *reading, now))
+        if short := shortfall(history.seen, observation.progress.most_rate, now):
+            history = history.but(short=short)
         if pace := (observation.progress.pace_before if starting else observation.progress.pace):
             history = history.but(pace=Paced(at=now, rate=pace.rate, error=pace.error))
         if history.short_since != decision.short_since:

@@ -121,6 +121,23 @@ class LagUnknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What some of the signers signed while others may have signed too.
+
+    Attributes:
+        signers: that were ready all the time; 1 or more.
+        most: records per second that these signers signed at most.
+    """
+
+    signers: int
+    most: float
+
+    def __post_init__(self) -> None:
+        _count(signers=self.signers)
+        _amount(most=self.most)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Progress of a job. Unknown values are None, and no rule uses them.
 
@@ -136,6 +153,7 @@ class Progress:
         settling: signers came or went while the rate was measured, so it does not describe the current signers.
         steady_rate: records per second of the signers that are ready now, measured while they and no others signed; None:
             not measured yet.
+        most_rate: what the signers that are ready sign at most, known while others still start; None: unknown.
         records_expected: records still to be signed, including those that the table is expected to have; None: unknown.
         records_found: records that were planned so far, settled ones included; None: unknown.
         planning_seconds: seconds until the records that are expected are planned, at the rate at which they are; None: unknown.
@@ -150,6 +168,7 @@ class Progress:
     pace_before: SignerPace | None = None
     settling: bool = False
     steady_rate: float | None = None
+    most_rate: Share | None = None
     records_expected: int | None = None
     records_found: int | None = None
     planning_seconds: float | None = None

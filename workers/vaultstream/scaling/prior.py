@@ -115,11 +115,15 @@ class Prior(StatusPart):
         return [one for one in self.seen if now - one.at <= LONGEST_AGE_SECONDS]
 
     def _factor(self, new: list[Seen], now: float) -> float | None:
-        """Returns by which factor another machine is faster; None: it is the same one, as far as can be seen."""
-        learned = self.learned_curve(now)
-        if learned is None:
+        """Returns by which factor another machine is faster; None: it is the same one, as far as can be seen.
+
+        Only counts between those that were seen say so: beyond them, another rate is one of the database.
+        """
+        learned, counts = self.learned_curve(now), [one.signers for one in self._fresh(now)]
+        between = [one for one in new if counts and min(counts) <= one.signers <= max(counts)]
+        if learned is None or not between:
             return None
-        factor = median(one.rate / learned.curve(one.signers) for one in new)
+        factor = median(one.rate / learned.curve(one.signers) for one in between)
         return None if 1 / _OTHER_MACHINE <= factor <= _OTHER_MACHINE else factor
 
 

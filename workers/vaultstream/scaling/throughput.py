@@ -5,6 +5,7 @@ The signers share one Postgres. Once it is the limit, another signer adds connec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Annotated, Final
@@ -12,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from vaultstream.api.base import Amount, Natural, StatusPart
-from vaultstream.scaling.observation import Lag, Observation, UnixTime
+from vaultstream.scaling.observation import Lag, Observation, Share, UnixTime
 
 MEMORY_SECONDS: Final = 900.0
 """Seconds after which a rate is only believed until it is tried again: Postgres may have become faster."""
@@ -29,6 +30,8 @@ _AIM: Final = 0.98  # of the best rate, which fewer signers are tried for
 _GAIN: Final = 0.1  # a smaller share of the proportional gain counts as none
 _SOFT: Final = 0.9  # of the best rate per signer: below it, signers cost each other already
 _LINEAR: Final = 0.7  # of the proportional rate: signers that reach it are worth having
+_GLARING: Final = 0.35  # of the proportional rate: below it, one reading is enough
+_HALF: Final = 0.5  # of the proportional rate: signers that reach it may not be all that are worth having
 _WEIGHT: Final = 0.5  # of the latest sample
 _OTHER_LOAD: Final = 0.15  # a rate that differs by more from the one before is that of another load
 _CONFIRM_SECONDS: Final = (
@@ -101,6 +104,28 @@ def sample(observation: Observation, *, starting: bool) -> tuple[int, float] | N
     return count, rate
 
 
+def shortfall(seen: tuple[Seen, ...], share: Share | None, now: float) -> Seen | None:
+    """Returns what many signers sign at most, if that is so little beside fewer of them that one reading shows it, while others start; else None.
+
+    Args:
+        seen: rates measured so far.
+        share: what the ready signers sign at most; None: unknown.
+        now: Unix seconds.
+    """
+    fewer = _fewer(seen, share.signers, now) if share else None
+    if share is None or fewer is None:
+        return None
+    if share.most >= _GLARING * share.signers * fewer.rate / fewer.signers:
+        return None
+    return Seen(signers=share.signers, rate=share.most, samples=1, at=now)
+
+
+def _fewer(seen: Sequence[Seen], count: int, now: float) -> Seen | None:
+    """Returns the rate of fewer signers of which each signs most; None: it is not known."""
+    fresh = [one for one in seen if one.signers * _APART <= count and now - one.at <= MEMORY_SECONDS]
+    return max(fresh, key=lambda one: one.rate / one.signers, default=None)
+
+
 def learned(seen: tuple[Seen, ...], count: int, rate: float, now: float) -> tuple[Seen, ...]:
     """Returns `seen` with one more reading, the latest counts only.
 
@@ -147,8 +172,43 @@ def _under_another_load(one: Seen, factor: float, now: float) -> Seen:
     return one.model_copy(update={"rate": one.rate * factor, "at": min(one.at, now - MEMORY_SECONDS - 1)})
 
 
-def plateau_of(seen: tuple[Seen, ...], now: float) -> Plateau | None:
+def plateau_of(seen: tuple[Seen, ...], now: float, short: Seen | None = None) -> Plateau | None:
     """Returns where more signers add nothing; None if they may still add something, or were not tried.
+
+    Args:
+        seen: rates measured so far.
+        now: Unix seconds.
+        short: what `shortfall` returned last: as long as the rates don't show a knee, it is a bound of it.
+    """
+    found = _knee_of(seen, now)
+    if found is not None or short is None or now - short.at > MEMORY_SECONDS:
+        return found
+    fewer = _fewer(seen, short.signers, now)
+    if fewer is None or fewer.rate <= 0:
+        return None
+    knee = _tried_knee(seen, short, fewer.rate / fewer.signers)
+    return Plateau(fewer, short, knee) if knee < short.signers else None
+
+
+def _tried_knee(seen: tuple[Seen, ...], short: Seen, alone: float) -> int:
+    """Returns the signers to try below a shortfall: as many as sign all that was seen at the rate of one alone; then fewer, and more if those lose."""
+    since = sorted((one for one in seen if one.at > short.at), key=lambda one: one.signers)
+    sure = [one for one in since if one.samples >= ENOUGH_SAMPLES]
+    if not sure:
+        return ceil(short.rate / alone)
+    best = max(one.rate for one in sure)
+    enough = next(one for one in sure if one.rate >= _ENOUGH * best)
+    down = ceil(_AIM * enough.rate / alone)
+    if down * _APART <= enough.signers and not any(down <= one.signers < enough.signers for one in since):
+        return down
+    higher = any(one.signers >= _APART * enough.signers for one in sure)
+    if higher or enough.rate < _HALF * alone * enough.signers:
+        return enough.signers
+    return round(RETRY_FACTOR * enough.signers)
+
+
+def _knee_of(seen: tuple[Seen, ...], now: float) -> Plateau | None:
+    """Returns where more signers add nothing, by rates that were measured.
 
     The fewest signers that reach the best rate are found by trying: first as many as would reach it at the rate per signer of the
     next lower count that was seen. If they do not, that count shows a lower rate per signer, and the next attempt is higher.

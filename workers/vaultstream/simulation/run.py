@@ -89,7 +89,7 @@ def simulate(
     plant, scaler = Plant(scenario, seed), autoscaler(scenario)
     moments: list[Moment] = []
     decisions: list[tuple[float, Decision]] = []
-    changes, at_risk_at, next_poll = 0, None, 0.0
+    changes, at_risk_at, next_poll, prior = 0, None, 0.0, scenario.prior or Prior()
     while plant.now < scenario.horizon:
         sight = plant.sight()
         decided = scaler.decide(sight)
@@ -102,6 +102,8 @@ def simulate(
         if count != sight.requested:
             changes += 1
             plant.pods.scale(count, plant.now)
+            if isinstance(scaler, Operated):  # the operator writes it at each change, as rates are forgotten
+                prior = prior.learned(scaler.history, seed, plant.now)
         moments.append(
             Moment(sight.now, sight.counts.batches_left, count, sight.ready, sight.counts.recent_rate)
         )
@@ -111,9 +113,8 @@ def simulate(
         next_poll = sight.now + (min(EVENT_PACE_SECONDS, scaler.interval) if soon else scaler.interval)
         change = max(sight.now + EVENT_PACE_SECONDS, plant.pods.next_time())
         plant.advance(min(next_poll, change))
-    prior = Prior()
     if isinstance(scaler, Operated):
-        prior = (scenario.prior or prior).learned(scaler.history, seed, plant.now)
+        prior = prior.learned(scaler.history, seed, plant.now)
     return SimulatedRun(
         makespan=plant.ended_at if plant.ended_at is not None else scenario.horizon,
         finished=plant.ended_at is not None,
