@@ -100,7 +100,19 @@ async def import_(
         ),
     ] = None,
     append: Annotated[bool, typer.Option("--append", help="Add to the table if it exists.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the table if it exists.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Replace the table if it exists, unless a job has signed its records."
+        ),
+    ] = False,
+    replace_signed: Annotated[
+        bool,
+        typer.Option(
+            "--replace-signed",
+            help="Replace the table also if a job that has ended has signed its records. Its signatures are kept.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load a file of records into a table, all or nothing.
@@ -108,15 +120,16 @@ async def import_(
     Lines that can't be loaded (malformed, without an id or with a duplicate id) are skipped and listed in FILE.rejected.jsonl
     with their number and the reason. The exit code is still 0, unless more than --max-rejects were skipped.
     """
-    if append and replace:
+    if append and (replace or replace_signed):
         raise UsageError("--append and --replace can't be combined.", hint="Give only one of them.")
+    mode = Mode.APPEND if append else Mode.REPLACE if replace else Mode.CREATE
     piped = is_standard_input(file)
     options = ImportOptions(
         table=table,
         id_column=id_column,
         payload_column=payload_column,
         payload_columns=_names(payload_columns),
-        mode=Mode.APPEND if append else Mode.REPLACE if replace else Mode.CREATE,
+        mode=Mode.REPLACE_SIGNED if replace_signed else mode,
         format=format_,
         max_rejects=max_rejects,
         allow_multiline=allow_multiline,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from support.engine import add_batches, add_job, claim_one, signed
 from support.importing import load, rejected, relations, rows
 from vaultstream.errors import SourceError
 from vaultstream.importing import Mode
 from vaultstream.store import schema
+from vaultstream.store.leases import commit_batches
 
 if TYPE_CHECKING:
     pass
@@ -90,6 +92,23 @@ class TestTableThatIsThere:
         await db.execute("UPDATE vaultstream.jobs SET state = 'Complete'")
         await load(db, tmp_path / "in.csv", "id,p\n2,b\n", payload_column="p", mode=Mode.REPLACE)
         assert await rows(db) == [(2, "b")]
+
+    async def test_is_not_replaced_once_a_job_has_signed_it_unless_that_is_said(
+        self, db: asyncpg.Connection, tmp_path: Path
+    ) -> None:
+        await schema.migrate(db)
+        await load(db, tmp_path / "in.csv", "id,p\n1,a\n", payload_column="p")
+        job = await add_job(db, "t", keys=1)
+        await add_batches(db, job, [1])
+        lease = await claim_one(db, job, "ann", 1)
+        await commit_batches(db, job.job_no, "ann", [signed(1, lease, [1])], id_type="bigint")
+        await db.execute("UPDATE vaultstream.jobs SET state = 'Complete'")
+        with pytest.raises(SourceError, match=f"{job.name}' signed the records") as refused:
+            await load(db, tmp_path / "in.csv", mode=Mode.REPLACE)
+        assert "--replace-signed" in str(refused.value.hint)
+        await load(db, tmp_path / "in.csv", "id,p\n2,b\n", payload_column="p", mode=Mode.REPLACE_SIGNED)
+        await load(db, tmp_path / "in.csv", "id,p\n3,c\n", payload_column="p", mode=Mode.REPLACE)
+        assert await rows(db) == [(3, "c")]
 
     @pytest.mark.parametrize("table", ["vaultstream.jobs", "pg_class", "pg_catalog.pg_class"])
     async def test_of_the_system_is_never_touched(

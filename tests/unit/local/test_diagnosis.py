@@ -39,6 +39,12 @@ def test_the_error_for_a_forbidden_file_names_its_owner() -> None:
     assert "ls -la /data" in hint
 
 
+def test_a_user_without_a_name_is_what_a_container_has() -> None:
+    message, hint = error("initdb: could not look up effective user ID 1234: user does not exist")
+    assert "has no name on this machine" in message
+    assert "DATABASE_URL" in hint
+
+
 def test_anything_else_shows_the_last_lines_and_where_the_rest_is() -> None:
     message, hint = error("\n".join(f"line {number}" for number in range(30)))
     assert "line 29" in message

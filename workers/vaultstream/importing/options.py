@@ -38,7 +38,9 @@ class Mode(StrEnum):
     APPEND = "append"
     """Rows are added to it; numbering continues after its highest number."""
     REPLACE = "replace"
-    """A new table takes its place; grants and indexes of the old one are dropped with it."""
+    """A new table takes its place; grants and indexes of the old one are dropped with it. Refused if a job has signed its records."""
+    REPLACE_SIGNED = "replace-signed"
+    """The same, also if a job that has ended has signed its records."""
 
 
 @dataclass(frozen=True)

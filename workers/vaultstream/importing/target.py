@@ -11,6 +11,7 @@ import asyncpg
 from vaultstream.errors import SourceError, shortened
 from vaultstream.importing.ids import SQL_TYPES, IdType
 from vaultstream.importing.options import ImportOptions, Mode
+from vaultstream.plurals import counted
 from vaultstream.records.source import quote_identifier
 from vaultstream.store.search_path import users_search_path
 from vaultstream.store.sql import query
@@ -114,8 +115,8 @@ async def find_existing(
                 f"and {options.payload_name!r} ({payload_type}).",
             )
     existing = Existing(found["oid"], row["schema"], row["name"], cast("IdType | None", id_type), identity)
-    if options.mode is Mode.REPLACE:
-        await _refuse_if_in_use(connection, existing, options.table)
+    if options.mode is not Mode.APPEND:
+        await _refuse_if_used(connection, existing, options)
     return existing
 
 
@@ -181,7 +182,7 @@ async def finish_target(connection: Connection, target: Target) -> None:
         final = Target(target.options, existing.schema, existing.name, existing)
         await connection.execute(query("import_lock_replaced", table=final.sql))
         await _refuse_if_renamed(connection, existing, target.options.table)
-        await _refuse_if_in_use(connection, existing, target.options.table)
+        await _refuse_if_used(connection, existing, target.options)
         try:
             await connection.execute(query("import_drop", table=final.sql))
         except asyncpg.DependentObjectsStillExistError as error:
@@ -230,9 +231,11 @@ async def _current_schema(connection: Connection) -> str:
     return str(schema)
 
 
-async def _refuse_if_in_use(connection: Connection, existing: Existing, table: str) -> None:
+async def _refuse_if_used(connection: Connection, existing: Existing, options: ImportOptions) -> None:
+    """Checks that no job needs the records of a table that is replaced: to sign them, or to verify its signatures by them."""
     if await connection.fetchval(query("find_table"), "vaultstream.jobs") is None:
         return
+    table = options.table
     for job in await connection.fetch(query("import_open_jobs")):
         async with users_search_path(connection):
             source = await connection.fetchrow(query("find_relation"), job["source"])
@@ -241,3 +244,11 @@ async def _refuse_if_in_use(connection: Connection, existing: Existing, table: s
                 f"The job {job['name']!r} still signs the records of {table!r}.",
                 hint=f"Let it finish, or delete it: vaultstream delete {job['name']}",
             )
+    if options.mode is Mode.REPLACE and (
+        names := [row["name"] for row in await connection.fetch(query("import_signed_by"), existing.oid)]
+    ):
+        others = f" and {counted(len(names) - 1, 'other job')}" if len(names) > 1 else ""
+        raise SourceError(
+            f"The job {names[0]!r}{others} signed the records of {table!r}: `verify` compares them with what was signed.",
+            hint="Import the file into a new table. --replace-signed replaces this one and keeps the signatures.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from typing import TYPE_CHECKING
@@ -47,6 +48,12 @@ def explain_failure(
         return LocalServiceError(
             f"The embedded {service} can't start: it has no permission for a file or directory that it needs.{said}",
             hint=f"Make yourself the owner of {data_dir} and its contents (`ls -la {shlex.quote(str(data_dir))}`), or set another --data-dir.",
+        )
+    if "could not look up effective user id" in log.lower():
+        return LocalServiceError(
+            f"The embedded {service} can't start: the user {os.geteuid()} has no name on this machine.{said}",
+            hint="Run the command as a user that is in /etc/passwd, as by `docker run --user` with one of the image's, or set DATABASE_URL and "
+            "VAULTSTREAM_NATS_URL.",
         )
     if log_file is None:
         return LocalServiceError(

@@ -12,6 +12,14 @@ FROM vaultstream.jobs
 WHERE state IN ('Pending', 'Running', 'Suspended') AND deleted_at IS NULL
 ORDER BY name
 
+-- name: import_signed_by
+-- The jobs that have signatures of the relation $1, also those that were deleted and kept them.
+SELECT CASE WHEN deleted_at IS NULL THEN name ELSE token END AS name
+FROM vaultstream.jobs AS j
+WHERE source_oid = $1
+    AND EXISTS (SELECT FROM vaultstream.batches AS b WHERE b.job_no = j.job_no AND b.signed > 0)
+ORDER BY job_no
+
 -- name: import_describe
 -- A relation, and whether a unique index covers the one column named $2.
 SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
