@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaultstream.errors import AuditError
+from vaultstream.errors import AuditError, shortened
 from vaultstream.plurals import counted
 from vaultstream_cli.output import note, print_table
 
@@ -17,9 +17,9 @@ SHOWN_FAULTS = 20
 def print_bundle_report(report: BundleReport) -> None:
     """Prints a report for people: the counts, what could not be checked, and the faults."""
     print_table(
-        ("verified", report.job),
+        ("verified", shortened(report.job)),
         [
-            ("token", report.token),
+            ("token", shortened(report.token)),
             ("records", report.records),
             ("with payload", report.payloads),
             ("statements", report.statements),
@@ -29,7 +29,7 @@ def print_bundle_report(report: BundleReport) -> None:
     )
     for key_id in report.revoked_keys[:SHOWN_FAULTS]:
         later = ", after the seal" if report.sealed_at and key_id in report.revoked_later else ""
-        note(f"key {key_id} is revoked{later}")
+        note(f"key {shortened(key_id)} is revoked{later}")
     for text in report.not_checked:
         note(f"not checked: {text}")
     for text in report.faults[:SHOWN_FAULTS]:

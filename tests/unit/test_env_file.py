@@ -67,6 +67,14 @@ def test_names_are_found_in_any_case_and_with_a_byte_order_mark(env: Path) -> No
     assert load().taken == {"BATCH_SIZE": "8"}
 
 
+def test_no_value_reads_the_environment_of_the_command(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes the file names the server as well, which would get it. Names of names would double at each line."""
+    monkeypatch.setenv("SECRET_OF_OTHERS", "hidden-word")
+    doubled = "".join(f"A{n}=${{A{n - 1}}}${{A{n - 1}}}\n" for n in range(1, 60))
+    env.write_text(f"A0=1234\n{doubled}VAULTSTREAM_NATS_URL=nats://${{SECRET_OF_OTHERS}}@nowhere\n")
+    assert load().taken == {"VAULTSTREAM_NATS_URL": "nats://${SECRET_OF_OTHERS}@nowhere"}
+
+
 def test_workers_take_nothing_from_the_file(env: Path) -> None:
     assert load_settings().database_url is None
     assert load_settings().origin is None

@@ -83,7 +83,8 @@ def read_env_file(path: Path = ENV_FILE) -> EnvFile | None:
         os.close(file)
     if "\0" in text:
         raise _unreadable(path, "is not UTF-8 text")
-    found = dotenv_values(stream=io.StringIO(text))
+    # What the file says and no more: `${NAME}` would be the command's own environment, which its writer must not get.
+    found = dotenv_values(stream=io.StringIO(text), interpolate=False)
     values = {name: value for name, value in found.items() if value}
     skipped = tuple(each.original.line for each in parse_stream(io.StringIO(text)) if each.error)
     return EnvFile(path, values, shared=bool(state.st_mode & stat.S_IWGRP), skipped=skipped)

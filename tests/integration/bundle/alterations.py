@@ -8,6 +8,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,12 @@ def nested(folder: Folder) -> None:
     folder.lines("log.jsonl", lambda lines: [*lines, b"[" * 100_000])
 
 
+def outside_of_the_log(folder: Folder, kind: str) -> None:
+    """An entry of the log is a line of statements.jsonl too, which nothing signs."""
+    lines = (folder.path / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (folder.path / "statements.jsonl").write_bytes([one for one in lines if f".{kind}.".encode() in one][-1])
+
+
 def shorter_checkpoint(folder: Folder, made: MadeBundle) -> None:
     """The checkpoint of an earlier state of the log, signed by the seal key."""
     entries = made.entries[:2]
@@ -273,6 +280,13 @@ ALTERATIONS: dict[str, tuple[Callable[[Folder], None], str]] = {
         lambda f: f.lines("log.jsonl", lambda each: [*each, b'{"type":"x"}']),
         "unknown",
     ),
+    **{
+        f"an entry of the log ({kind}) is outside of it": (
+            partial(outside_of_the_log, kind=kind),
+            "statements.jsonl|not in the log",
+        )
+        for kind in ("dead-letter", "revocation", "audit-event")
+    },
     "the log is nested too deeply": (nested, "canonical|ecursion|deep|stack|JSON"),
     "the last batch is gone with its statement": (without_last_batch, "log.jsonl"),
     "all records are gone": (emptied, "batch 1"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from integration.bundle.alterations import ALTERATIONS, Folder, shorter_checkpoint
+from integration.bundle.alterations import ALTERATIONS, Folder, outside_of_the_log, shorter_checkpoint
 from integration.bundle.conftest import Judge
 from support.bundles import TOKEN, MadeBundle, batches_of
 
@@ -39,6 +39,20 @@ def test_an_earlier_checkpoint_of_the_log_does_not_fit(judge: Judge, made: MadeB
     verdict = judge(copied, "--seal-key", made.vkey)
     assert verdict.code == 1
     assert "log.jsonl" in verdict.output
+
+
+def test_nothing_outside_of_the_log_takes_a_revocation_back(
+    judge: Judge, made: MadeBundle, tmp_path: Path
+) -> None:
+    """Batch 2 was signed after its key was revoked, as the log says. A later time of that is in no log, and nothing signs it."""
+    late = replace(made, revoked={f"{TOKEN}-key-2": timedelta(seconds=1)})
+    late.write(tmp_path / "bundle")
+    pinned = tmp_path / "pinned.jwks"
+    pinned.write_text(made.pinned)
+    outside_of_the_log(Folder(tmp_path / "bundle"), "revocation")
+    Folder(tmp_path / "bundle").member("statements.jsonl", 0, revokedAt="9999-01-01T00:00:00.000000Z")
+    verdict = judge(tmp_path / "bundle", "--seal-key", made.vkey, "--keys", str(pinned))
+    assert verdict.code == 1, verdict.output
 
 
 def test_the_seal_key_of_another_installation_is_refused(

@@ -256,6 +256,15 @@ async def test_processes_find_what_one_process_finds(tmp_path: Path, monkeypatch
     assert several.fault_count == 2
 
 
+async def test_a_long_id_at_fault_is_not_kept_whole(tmp_path: Path) -> None:
+    MadeBundle(batches_of(1), id_type="text").write(tmp_path / "bundle")
+    path = tmp_path / "bundle" / "records.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"id":"1"', b'"id":"%s"' % (b"9" * 1_000_000)) * 3)
+    report = await verifying.verify_bundle(tmp_path / "bundle", processes=1)
+    assert report.fault_count > 3
+    assert max(map(len, report.faults)) < 1000
+
+
 def test_the_programs_import_nothing_of_vaultstream(programs: Path) -> None:
     code = "import sys, verify; print([name for name in sys.modules if name.startswith('vaultstream')])"
     ran = subprocess.run(

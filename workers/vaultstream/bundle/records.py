@@ -119,7 +119,7 @@ class RecordsPart:
     def fault(self, sentence: str) -> None:
         self.fault_count += 1
         if len(self.faults) < MAX_FAULTS:
-            self.faults.append(sentence)
+            self.faults.append(shortened(sentence))  # an id may be as long as a line
 
 
 class RecordsChecker:

@@ -84,7 +84,7 @@ class _Faults:
     def __call__(self, sentence: str) -> None:
         self.count += 1
         if len(self.first) < MAX_FAULTS:
-            self.first.append(sentence)
+            self.first.append(shortened(sentence))  # an id may be as long as a line
 
     def merge(self, part: RecordsPart) -> None:
         for sentence in part.faults:

@@ -129,9 +129,9 @@ class CsvReader:
                 self._refuse_endless_quote(line, error)
                 self._refuse_other_line_end(line, error)
                 self._refuse_stray_quote(line, self._header.width, self._id_place(shape))
-                chunk.rejects.append(self._rejected_whole(line, _fault_of_line(error)))
+                chunk.add_reject(self._rejected_whole(line, _fault_of_line(error)))
             except MisshapenRowError as misshapen:
-                chunk.rejects.append(self._rejected_whole(line, str(misshapen)))
+                chunk.add_reject(self._rejected_whole(line, str(misshapen)))
             except RejectedError as rejected:
                 chunk.reject(line, str(rejected), "".join(lines.record))
             if chunk.full:

@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaultstream.errors import ImportFileError
+from vaultstream.errors import ImportFileError, shortened
 from vaultstream.importing.encoding import fault_of_bytes
 from vaultstream.importing.lines import MAX_LINE_BYTES
 from vaultstream.importing.rows import RejectedError
@@ -50,9 +50,11 @@ def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in members if names.count(name) > 1)
-        raise RejectedError(f"has the member {twice!r} more than once")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise RejectedError(f"has the member {shortened(name, 200)!r} more than once")
+            seen.add(name)
     return members
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vaultstream.errors import ImportFileError
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Length of the longest line and of the longest CSV value: a longer one is taken for a mistake."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARKS = re.compile(b"(?:\xef\xbb\xbf)+")
 
 
 def _unmarked(raw: bytes) -> bytes:
     """Returns a file's first line without its byte order mark, of which programs that append files leave several."""
-    while raw.startswith(_BYTE_ORDER_MARK):
-        raw = raw.removeprefix(_BYTE_ORDER_MARK)
-    return raw
+    marks = _BYTE_ORDER_MARKS.match(raw)
+    return raw[marks.end() :] if marks else raw
 
 
 class Lines:

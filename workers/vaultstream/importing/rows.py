@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PayloadType = Literal["text", "bytea"]
 
 CHUNK_BYTES = 1 << 20
-"""Payload bytes after which a chunk is full."""
+"""Bytes of payloads and characters of rejected lines after which a chunk is full."""
 CHUNK_ROWS = 8192
 """Rows, accepted or rejected, after which a chunk is full in any case."""
 
@@ -43,17 +43,23 @@ class Chunk:
     rows: list[Row] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     payload_bytes: int = 0
+    rejected_characters: int = 0
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
         self.payload_bytes += len(row.payload)
 
     def reject(self, line: int, reason: str, text: str) -> None:
-        self.rejects.append(Reject(line, reason, text))
+        self.add_reject(Reject(line, reason, text))
+
+    def add_reject(self, reject: Reject) -> None:
+        self.rejects.append(reject)
+        self.rejected_characters += len(reject.text) + len(reject.reason)
 
     @property
     def full(self) -> bool:
-        return self.payload_bytes >= CHUNK_BYTES or len(self.rows) + len(self.rejects) >= CHUNK_ROWS
+        size = self.payload_bytes + self.rejected_characters
+        return size >= CHUNK_BYTES or len(self.rows) + len(self.rejects) >= CHUNK_ROWS
 
 
 class Reader(Protocol):

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.seals.seal_trust import SealTrust
-from vaultstream.audit.seals.sealed_logs import kept_head, read_jobs, rollback, sealed_deletions
+from vaultstream.audit.seals.sealed_logs import (
+    kept_head,
+    open_head,
+    read_jobs,
+    read_seal_log,
+    rollback,
+    sealed_deletions,
+)
 from vaultstream.errors import AuditError, ProofError, UnknownJobError
+from vaultstream.proof.checkpoint import unverified_checkpoint
 from vaultstream.proof.seal import SealEntry
 from vaultstream.store.audit_events import list_audit_events
-from vaultstream.store.logs import find_log, jobs_by_token, leaf_hashes
+from vaultstream.store.logs import find_log, jobs_by_token, leaf_hashes, newest_checkpoint
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from vaultstream.audit.seals.sealed_logs import LoggedJob
     from vaultstream.errors import VaultStreamError
     from vaultstream.store.database import Connection
+    from vaultstream.store.jobs import Job
     from vaultstream.store.logs import Log
 
 
@@ -98,6 +107,52 @@ async def deleted_in_tenants_logs(
             log = await find_log(connection, row["origin"])
             found |= await sealed_deletions(connection, log, tokens, trust) if log else set()
     return found
+
+
+async def sealed_elsewhere(connection: Connection, job: Job, trust: SealTrust) -> list[str]:
+    """Returns a sentence for each log of seals under a trusted key that has seals of a job, and is not that of its tenant as Postgres says.
+
+    A log of another tenant that is not what its checkpoint says proves nothing: whoever seals there can have written that.
+
+    Raises:
+        ProofError: the log of those without a tenant is not what its checkpoint says.
+    """
+    local = [
+        unverified_checkpoint(note).origin for note in trust.local
+    ]  # also where Postgres lists no such log
+    stored = [row["origin"] for row in await connection.fetch(query("audit_seal_logs"))]
+    found: list[str] = []
+    for origin in dict.fromkeys([*(key.name for key in trust.keys), *local, *stored]):
+        tenant = origin.partition("/tenants/")[2] or None
+        if tenant == job.tenant or not trust.has_key_of(origin):
+            continue
+        try:
+            log = await find_log(connection, origin)
+            if log is None or not log.size:
+                continue
+            await _require_tip(connection, log, trust)  # no gigabytes of somebody without the key are read
+            seals = (await read_seal_log(connection, log, job.token, trust)).seals
+        except ProofError:
+            if tenant is None:
+                raise
+            continue
+        if seals:
+            whose = f"of the tenant {job.tenant!r}" if job.tenant else "of no tenant"
+            found.append(
+                f"the log {origin!r} has a seal of the job, and Postgres says that the job is {whose}"
+            )
+    return found
+
+
+async def _require_tip(connection: Connection, log: Log, trust: SealTrust) -> None:
+    """Checks that a trusted key has signed as many entries as the log has.
+
+    Raises:
+        ProofError: none has.
+    """
+    stored = await newest_checkpoint(connection, log)
+    if stored is None or open_head(stored.note, trust, log.origin).size != log.size:
+        raise ProofError(f"The log {log.origin!r} has {log.size} entries without a checkpoint of theirs.")
 
 
 async def lost(connection: Connection, job: LoggedJob, log: Log) -> str:

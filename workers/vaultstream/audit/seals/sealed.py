@@ -10,7 +10,7 @@ from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
 from vaultstream.audit.seals.kept_copies import JobCopies, KeptCopies
-from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs, lost
+from vaultstream.audit.seals.lost_jobs import deleted_in_tenants_logs, lost, sealed_elsewhere
 from vaultstream.audit.seals.sealed_logs import (
     SealLog,
     find_former_log,
@@ -87,7 +87,8 @@ class SealCheck:
             log = await find_seal_log(self._connection, self._job, self._trust)
             if log is None:
                 await self._compare_all_kept(copies, ())
-                self._without_seal()
+                await self._compare_former(None)
+                await self._without_seal()
                 return None
             seals = await read_seal_log(
                 self._connection,
@@ -104,10 +105,9 @@ class SealCheck:
             self._tally.find(AuditFinding.BAD_SEALS, None, reason)
         await self._compare_all_kept(copies, seals.leaves, seals.seals)
         await self._find_lost(seals)
-        if self._job.tenant is not None:
-            await self._compare_former(seals.seals[-1] if seals.seals else None)
+        await self._compare_former(seals.seals[-1] if seals.seals else None)
         if not seals.seals:
-            self._without_seal()
+            await self._without_seal()
             return None
         if not self._trust.keys:
             self.notes.append(
@@ -143,8 +143,10 @@ class SealCheck:
                     f"The name was that of job {job.token} before, which was deleted, as a seal says."
                 )
 
-    def _without_seal(self) -> None:
+    async def _without_seal(self) -> None:
         ended = self._settled or self._job.state in _ENDED
+        if ended and self._trust.keys:
+            await self._find_elsewhere()
         if self._trust.asked:
             where = " by the seal key" if self._trust.keys else ""
             self._tally.find(
@@ -155,11 +157,27 @@ class SealCheck:
                 "The job has no seal: nothing proves that none of its batches is gone. With --seal-key or --against, that is a problem."
             )
 
+    async def _find_elsewhere(self) -> None:
+        """Finds that the job was sealed as one of another tenant than Postgres says: nobody gives it to another one."""
+        try:
+            reasons = await sealed_elsewhere(self._connection, self._job, self._trust)
+        except ProofError as error:
+            self._tally.find(AuditFinding.BAD_SEALS, None, error.message)
+            return
+        for reason in reasons:
+            self._tally.find(AuditFinding.MISSING_SEALS, None, reason)
+        for (tenant, token), copies in self._copies.items():
+            if token == self._job.token and tenant not in {None, self._job.tenant}:
+                self._compare_copies(copies, (), ())
+
     async def _compare_former(self, newest: SealEntry | None) -> None:
         """Compares what was sealed before the job was given to its tenant: all of it must still be there, and the plan be done."""
+        if self._job.tenant is None:
+            return
         try:
             log = await find_former_log(self._connection, self._job)
             if log is None:
+                self._compare_copies(self._copies.get((None, self._job.token), KeptCopies()), (), ())
                 return
             if self._trust.keys and not self._trust.has_key_of(log.origin):
                 self.notes.append(

@@ -32,11 +32,11 @@ function readSealed(folder, name, origin, vkeys) {
 /** Takes note of an entry of the job's log, or of a statement that is in no log. */
 function addEntry(entry, about, keys, found, logged) {
   if (entry.payloadType !== STATEMENT) {
-    require([DEAD, REVOKED, EVENT].includes(entry.type), `the log has an entry of the unknown type ${entry.type ?? entry.payloadType}`)
+    require([DEAD, REVOKED, EVENT].includes(entry.type) && logged, `an entry is of the unknown type ${entry.type ?? entry.payloadType}, or not in the log`)
     require(entry.jobToken === about.token, 'the log has an entry of another job')
     if (entry.type === DEAD) found.dead.add(entry.recordId)
     if (entry.type === EVENT) require(entry.number === (found.events += 1), `audit event ${found.events} is missing in the log`)
-    if (entry.type === REVOKED) found.revoked.set(entry.keyId, entry.revokedAt)
+    if (entry.type === REVOKED && !found.revoked.has(entry.keyId)) found.revoked.set(entry.keyId, entry.revokedAt)
     return
   }
   const { payload, payloadType, signatures: [{ keyid, sig, ...more }, ...others], ...rest } = entry

@@ -53,15 +53,15 @@ def add_entry(entry, about, keys, found, logged):
             require(stated["batch"] not in found.batches and lease not in found.leases, f"{where}, or of its lease, is there twice")
             found.leases.add(lease)
             found.batches[stated["batch"]] = SimpleNamespace(stated=stated, logged=logged, leaves=[], ids=[], count=0)
-        case "dead-letter", {"jobToken": token, "recordId": record_id} if token == about["token"]:
+        case "dead-letter", {"jobToken": token, "recordId": record_id} if logged and token == about["token"]:
             found.dead.add(record_id)
-        case "revocation", {"jobToken": token, "keyId": key_id, "revokedAt": time} if token == about["token"]:
-            found.revoked[key_id] = time
-        case "audit-event", {"jobToken": token, "number": number} if token == about["token"]:
+        case "revocation", {"jobToken": token, "keyId": key_id, "revokedAt": time} if logged and token == about["token"]:
+            found.revoked.setdefault(key_id, time)
+        case "audit-event", {"jobToken": token, "number": number} if logged and token == about["token"]:
             found.events += 1
             require(number == found.events, f"audit event {found.events} is missing in the log")
         case _:
-            raise ValueError(f"the log has an entry that is unknown, or of another job: {entry!r:.200}")
+            raise ValueError(f"an entry is unknown, of another job, or not in the log: {entry!r:.200}")
 
 def add_record(record, about, keys, found):
     """Checks a record's signature and, once its batch is complete, that these are the records that the key signed."""
@@ -177,7 +177,7 @@ def main():
         options.error(f"{error}.")
 
     def report(fault):
-        faults.append(fault)
+        faults.append(None)  # how many there are: a fault may be as long as a line
         if len(faults) <= 50:
             say(f"FAULT: {fault if isinstance(fault, (str, ValueError, OSError)) else repr(fault)}")
 
