@@ -125,6 +125,13 @@ def test_columns_at_the_end_without_a_name_hold_nothing(path: Path) -> None:
     ]
 
 
+def test_names_of_spaces_at_the_end_are_none(path: Path) -> None:
+    path.write_text("id,name, , \n1,a, ,\n2,b,x,\n")
+    rows, rejects = read(path)
+    assert [row.payload for row in rows] == [b'{"name":"a"}']
+    assert reasons(rejects) == [(3, "has a value in a column that has no name")]
+
+
 def test_a_first_column_without_a_name_is_kept() -> None:
     header = header_of(["", "id", ""])
     assert (header.names, header.width) == (("", "id"), 3)

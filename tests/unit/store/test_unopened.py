@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from vaultstream.errors import UsageError, VaultStreamError
+from vaultstream.errors import ExitCode, UsageError, VaultStreamError
 from vaultstream.store.conninfo import connection_arguments
 from vaultstream.store.unopened import explain_unopened
 
@@ -152,3 +152,39 @@ def test_an_ipv6_address_is_one_host(url: str) -> None:
 
 def test_a_hash_belongs_to_the_database_as_in_libpq() -> None:
     assert connection_arguments("postgresql://me@db/x#y", {}).parameters["dbname"] == "x#y"
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (asyncpg.ProtocolViolationError("no such database: x"), "Add the database"),
+        (asyncpg.TooManyConnectionsError("no more connections allowed (max_client_conn)"), "max_client_conn"),
+        (asyncpg.ProtocolViolationError("query_wait_timeout"), "pool_size"),
+        (asyncpg.ProtocolViolationError("cached error: connect failed (server_login_retry)"), "its log"),
+        (asyncpg.InternalServerError("MaxClientsInSessionMode: max clients reached"), "pool_size"),
+        (asyncpg.FeatureNotSupportedError("RDS Proxy currently doesn't support the option jit."), "itself"),
+        (asyncpg.ProtocolViolationError("unsupported startup parameter: jit"), "pool_mode=session"),
+    ],
+)
+def test_what_a_pooler_says_is_told_as_its_answer(error: BaseException, hint: str) -> None:
+    told = explained(error)
+    assert told is not None
+    assert told.exit_code is ExitCode.SERVICE
+    assert "connection pooler" in told.message
+    assert hint in str(told.hint)
+    assert ".." not in told.message
+
+
+def test_an_answer_that_is_no_error_of_ours_is_one_of_the_connection() -> None:
+    told = explained(asyncpg.InternalServerError("Tenant or user not found."))
+    assert told is not None
+    assert told.exit_code is ExitCode.SERVICE
+    assert told.message.endswith("refuses the connection: Tenant or user not found.")
+
+
+@pytest.mark.parametrize(
+    ("query", "another"), [("", True), ("?sslmode=allow", True), ("?sslmode=require", False)]
+)
+def test_a_server_that_is_not_postgres_is_not_said_to_lack_tls(query: str, another: bool) -> None:
+    told = explained(ConnectionError('PostgreSQL server at "db:4222" rejected SSL upgrade'), query)
+    assert bool(told and "db:5432 is not Postgres" in told.message) is another

@@ -61,9 +61,9 @@ def unmarked(value: str) -> str:
 
 
 def header_of(row: Sequence[str]) -> CsvHeader:
-    """Returns the header that the first row makes; columns at its end without a name hold nothing."""
+    """Returns the header that the first row makes; columns at its end without a name, or of spaces, hold nothing."""
     names = list(row)
-    while names and not names[-1]:
+    while names and not names[-1].strip():
         names.pop()
     return CsvHeader(tuple(names), len(row))
 

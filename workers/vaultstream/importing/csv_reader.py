@@ -157,7 +157,7 @@ class CsvReader:
                 self._check_no_header(line, row, id_place)
             if fault := fault_of_no_record(row, first=number == 1):
                 raise RejectedError(fault)
-            if named != width and any(row[named:]):
+            if named != width and any(map(str.strip, row[named:])):
                 raise RejectedError("has a value in a column that has no name")
             if id_place is None:
                 return Row(line, number, "", payload_of(row))

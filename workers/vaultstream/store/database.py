@@ -181,9 +181,9 @@ def explain(error: BaseException, *, part: str = AUDITOR) -> VaultStreamError:
         if isinstance(error, kinds):
             if hint is CORRECT_URL:
                 hint = where_to_correct("DATABASE_URL", otherwise=hint)  # noqa: PLW2901 - known only here
-            return DatabaseError(message.format(error=shown(error)), hint=hint)
+            return DatabaseError(message.format(error=shown(error).rstrip(".")), hint=hint)
     if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
-        return VaultStreamError(f"Postgres returned an error: {shown(error)}.")
+        return VaultStreamError(f"Postgres returned an error: {shown(error).rstrip('.')}.")
     why = shown(error)
     if isinstance(error, asyncpg.InternalClientError):  # its text is meant for the driver's developers
         why = "the connection broke during a query"

@@ -30,6 +30,21 @@ POOLER_HINT = (
     "a signer uses four, other workers at most four."
 )
 
+_WORDS_OF_POOLERS = {
+    "no such database:": "Add the database to the pooler's configuration, or correct its name in DATABASE_URL.",
+    "max_client_conn": "Raise its max_client_conn, or run fewer signers.",
+    "query_wait_timeout": "Raise its pool_size: a signer keeps four connections, other workers at most four.",
+    "server_login_retry": "See its log: it can't log in to Postgres.",
+    "MaxClientsInSessionMode": "Raise its pool_size: a signer keeps four connections, other workers at most four.",
+}
+"""What PgBouncer and Supavisor say, and what to do then."""
+_KINDS_OF_POOLERS = (
+    asyncpg.ProtocolViolationError,
+    asyncpg.InternalServerError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidCatalogNameError,
+)
+
 _known: set[str] = set()
 """Strings of connections that lead to a pooler in session mode."""
 _direct: set[str] = set()
@@ -38,15 +53,24 @@ _direct: set[str] = set()
 
 def is_of_pooler(error: BaseException) -> bool:
     """Whether a refused connection was refused by a pooler: Postgres itself takes every setting, or names it otherwise."""
-    return isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)
+    return (isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)) or (
+        isinstance(error, asyncpg.FeatureNotSupportedError) and "Proxy" in str(error)  # RDS Proxy
+    )
 
 
 def explain_pooler(error: BaseException) -> DatabaseError | None:
     """Returns the error to show for an answer that only a pooler gives; None: it is another one."""
     if is_of_pooler(error):
         return DatabaseError(
-            f"DATABASE_URL leads to a connection pooler such as PgBouncer, which refuses the connection: {shown(error)}.",
+            f"DATABASE_URL leads to a connection pooler such as PgBouncer, which refuses the connection: {shown(error).rstrip('.')}.",
             hint=POOLER_HINT,
+        )
+    if isinstance(error, _KINDS_OF_POOLERS) and (
+        about := next((word for word in _WORDS_OF_POOLERS if word in str(error)), None)
+    ):
+        return DatabaseError(
+            f"DATABASE_URL leads to a connection pooler such as PgBouncer, which refuses the connection: {shown(error).rstrip('.')}.",
+            hint=_WORDS_OF_POOLERS[about],
         )
     if isinstance(error, asyncpg.InvalidSQLStatementNameError | asyncpg.DuplicatePreparedStatementError):
         return DatabaseError(
@@ -72,7 +96,7 @@ async def open_connection(
             direct: WatchedConnection = await asyncpg.connect(
                 dsn, server_settings=dict(server_settings), **others
             )
-        except asyncpg.ProtocolViolationError as error:
+        except (asyncpg.ProtocolViolationError, asyncpg.FeatureNotSupportedError) as error:
             if not is_of_pooler(error):
                 raise
         else:

@@ -10,6 +10,7 @@ import asyncpg
 
 from vaultstream.errors import DOCTOR, DatabaseError, UsageError, VaultStreamError, explain_tls, shown
 from vaultstream.store.client_tls import CERTIFICATE_HINT, CLIENT_HINT, SYSTEM
+from vaultstream.store.pooler import explain_pooler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,13 @@ def explain_unopened(error: BaseException, arguments: ConnectionArguments) -> Va
         return UsageError(
             f"DATABASE_URL has a host whose name is no name of a host: {', '.join(arguments.servers)[:300]}.",
             hint="Use the form postgresql://user@host:5432/database.",
+        )
+    if explained := explain_pooler(error):
+        return explained
+    if isinstance(error, asyncpg.InternalServerError | asyncpg.FeatureNotSupportedError):
+        return DatabaseError(
+            f"Postgres, or a pooler in front of it, refuses the connection: {shown(error).rstrip('.')}.",
+            hint=f"Correct DATABASE_URL, or what stands between; {DOCTOR}",
         )
     return (
         explain_files(error, arguments.parameters)
@@ -120,6 +128,12 @@ def _of_address(error: BaseException, arguments: ConnectionArguments) -> VaultSt
                 "Postgres ended the connection while it began; before version 17 it does not take sslnegotiation=direct.",
                 hint="Remove sslnegotiation.",
             )
+    encrypts = arguments.parameters.get("sslmode", "prefer") not in {"prefer", "allow", "disable"}
+    if "rejected SSL upgrade" in str(error) and not encrypts:  # Postgres answers one byte: yes or no
+        return DatabaseError(
+            f"What answers at {', '.join(arguments.servers)[:300]} is not Postgres.",
+            hint="Correct the host and the port of DATABASE_URL; the port of Postgres is usually 5432.",
+        )
     ours = isinstance(error, OSError | TimeoutError) and not isinstance(error, ssl.SSLError)
     if ours and arguments.servers and not explain_tls(error) and "SSL upgrade" not in str(error):
         why = str(error).partition("] ")[2] or str(error) or "no answer in time"
