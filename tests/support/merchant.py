@@ -112,7 +112,7 @@ async def flood_of(merchant: Merchant, owner: asyncpg.Connection) -> tuple[Job, 
 async def read_all(sources: SourcePool, source: Source) -> list[bytes]:
     """Reads as a signer does."""
     async with sources.read(source) as connection:
-        rows = await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [1000])
+        rows = await connection.fetch(source.read_sql(ranged=True), 10_000, "{0}", "{1000}")
     return [row["payload"] for row in rows]
 
 

@@ -23,7 +23,7 @@ from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store import schema
-from vaultstream.store.database import Pool, is_transient, open_pool
+from vaultstream.store.database import PLANS_ONCE, Pool, is_transient, open_pool
 from vaultstream.store.holder import Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.store.keepalive import plain_peer_of
@@ -56,9 +56,6 @@ STEP_RETRY_SECONDS = 0.5
 """Delay before a step is retried after NATS or Postgres did not answer."""
 JETSTREAM_PATIENCE_SECONDS = 60.0
 """How long a NATS that answers may be without JetStream, as while it recovers its streams or elects a leader."""
-
-_PLANS_ONCE = {"plan_cache_mode": "force_generic_plan"}
-"""Claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of them each time."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +193,7 @@ def session_settings(role: str) -> dict[str, str]:
 
     Who locks a job's row may keep it: without a bound, its keys worker and its records worker would wait for the driver's timeout.
     """
-    return _PLANS_ONCE if role == WorkerRole.SIGNING else {"lock_timeout": LOCK_WAIT}
+    return {**PLANS_ONCE, **({} if role == WorkerRole.SIGNING else {"lock_timeout": LOCK_WAIT})}
 
 
 def _warn_of_plain(service: str, peer: str | None) -> None:

@@ -253,7 +253,7 @@ async def test_a_view_that_returns_one_id_many_times_does_not_fill_the_memory_of
 ) -> None:
     job, _ = await flood_of(merchant, owner)
     source = await open_readable_source(sources, job)
-    for arguments, ranged in (([[1], [10]], True), ([[1]], False)):
+    for arguments, ranged in ((["{1}", "{10}"], True), (["{1}"], False)):
         async with sources.read(source) as connection:
             rows = await connection.fetch(source.read_sql(ranged=ranged), 10_000, *arguments)
         assert len(rows) == (21 if ranged else 3)
@@ -302,7 +302,7 @@ async def test_code_that_ignores_a_cancellation_does_not_outlive_the_read(
     with pytest.raises(SourceReadError, match="too long"):  # noqa: PT012 - the read is to end by it
         async with sources.read(source) as connection:
             pid = connection.get_server_pid()
-            await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [10], timeout=1)
+            await connection.fetch(source.read_sql(ranged=True), 10_000, "{0}", "{10}", timeout=1)
 
     async def gone() -> bool:
         return not await owner.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid)

@@ -120,7 +120,7 @@ async def test_a_schema_that_has_another_name_only_during_a_read_is_noticed(
     with pytest.raises(asyncpg.SerializationError, match="altered while it was read"):  # noqa: PT012 - raised at the end
         async with sources.read(source) as connection:
             await merchant.execute(swap)
-            rows = await connection.fetch(source.read_sql(ranged=True), 10_000, [0], [10])
+            rows = await connection.fetch(source.read_sql(ranged=True), 10_000, "{0}", "{10}")
             await merchant.execute(swap)
     assert [row["payload"] for row in rows] == [b"forged"]
     assert await read_all(sources, source) == [b"agreed"]

@@ -131,10 +131,10 @@ async def test_policies_that_are_enabled_later_hide_no_row_from_a_read(
     source = await inspect_source(db, RecordsSpec(table=table))
     await db.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     async with reading_as(db, READER):
-        assert len(await db.fetch(source.read_sql(ranged=False), 100, [1, 2, 3])) == 2
+        assert len(await db.fetch(source.read_sql(ranged=False), 100, "{1,2,3}")) == 2
         await db.execute(f"BEGIN; SET LOCAL row_security = {POOLED_SESSION['row_security']}")
         try:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await db.fetch(source.read_sql(ranged=False), 100, [1, 2, 3])
+                await db.fetch(source.read_sql(ranged=False), 100, "{1,2,3}")
         finally:
             await db.execute("ROLLBACK")

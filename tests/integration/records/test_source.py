@@ -12,6 +12,7 @@ from support.engine import add_table, new_name
 from vaultstream.api import RecordsSpec
 from vaultstream.errors import SourceError
 from vaultstream.records.source import inspect_source
+from vaultstream.store.batches import listed_ids
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +21,8 @@ async def ids_read(
     db: asyncpg.Connection, records: RecordsSpec, ids: list[Any]
 ) -> dict[Any, tuple[Any, Any]]:
     source = await inspect_source(db, records)
-    rows = await db.fetch(source.read_sql(ranged=False), records.max_payload_bytes, ids)
+    wanted = listed_ids(ids, source.id_type)
+    rows = await db.fetch(source.read_sql(ranged=False), records.max_payload_bytes, wanted)
     return {row["id"]: (row["payload"], row["size"]) for row in rows}
 
 
@@ -36,7 +38,7 @@ async def test_any_name_of_a_table_and_its_columns_can_be_used(db: asyncpg.Conne
     records = RecordsSpec(table=name, id_column=name, payload_column="PayLoad ")
     assert (await ids_read(db, records, [1, 2]))[2] == (b"payload of 2", 12)
     source = await inspect_source(db, records)
-    rows = await db.fetch(source.read_sql(ranged=True), 100, [2], [9])
+    rows = await db.fetch(source.read_sql(ranged=True), 100, "{2}", "{9}")
     assert [row["id"] for row in rows] == [2]
 
 
@@ -44,7 +46,7 @@ async def test_a_table_of_another_schema_is_named_with_it(db: asyncpg.Connection
     schema = new_name("Schema")
     await db.execute(f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}"."T.1" (id int, payload text)')
     source = await inspect_source(db, RecordsSpec(table=f"{schema}.T.1"))
-    assert await db.fetch(source.read_sql(ranged=True), 1, [1], [1]) == []
+    assert await db.fetch(source.read_sql(ranged=True), 1, "{1}", "{1}") == []
     with pytest.raises(SourceError, match="no table or view"):
         await inspect_source(db, RecordsSpec(table="T.1"))
 

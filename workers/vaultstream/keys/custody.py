@@ -143,15 +143,18 @@ class Custody:
         keys = {key_id: self._keys[key_id] for key_id in key_ids if key_id in self._keys}
         refused: dict[str, RevokedKeyError] = {}
         if new := [key_id for key_id in key_ids if key_id not in keys]:
+            unknown = [key_id for key_id in new if key_id not in self._wrapped]
             async with self._pool.acquire() as connection:
-                public_keys = await store.get_public_keys(connection, self._job.job_no, new)
+                halves = await store.get_halves(connection, self._job, new, wrapped=unknown)
             for key_id in new:
-                if key_id not in public_keys:
+                if (half := halves.get(key_id)) is None:
                     raise CustodyError(f"Key {key_id} is gone.", hint="Was the job deleted?")
-                if revocation := revoked.find(key_id, public_keys[key_id]):
+                if revocation := revoked.find(key_id, half.public_key):
                     refused[key_id] = self._refusal(key_id, revocation)
-                else:
-                    keys[key_id] = await self._open(key_id, public_keys[key_id])
+                    continue
+                if half.wrapped is not None:
+                    self._wrapped[key_id] = half.wrapped
+                keys[key_id] = await self._open(key_id, half.public_key)
             # Not those that were open before: meanwhile, a message or the file may have ended some of them.
             if self._revoked is revoked:
                 self._keys |= {key_id: keys[key_id] for key_id in new if key_id in keys}

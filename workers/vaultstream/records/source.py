@@ -83,7 +83,7 @@ class Source:
         """Returns the query for the payloads of batches; $1 limits their size in bytes.
 
         Args:
-            ranged: whether $2 and $3 are arrays of the first and last ids of runs; if not, $2 is an array of ids.
+            ranged: whether $2 and $3 are the first and last ids of runs; if not, $2 is the ids; as `listed_ids` writes them.
         """
         return self.fill("read_ranges" if ranged else "read_listed")
 

@@ -16,6 +16,7 @@ from vaultstream.records.reasons import (
     RECORD_GONE,
     SENTENCES,
 )
+from vaultstream.store.batches import listed_ids
 from vaultstream.store.leases import DeadRecord
 from vaultstream.store.source_pool import altered
 
@@ -74,9 +75,10 @@ async def read(
     if len(runs) == 1:
         await fetch(source.read_range_sql(), *runs[0])
     elif runs:
-        await fetch(source.read_sql(ranged=True), *zip(*runs, strict=True))
+        bounds = (listed_ids(each, source.id_type) for each in zip(*runs, strict=True))
+        await fetch(source.read_sql(ranged=True), *bounds)
     if listed:
-        await fetch(source.read_sql(ranged=False), listed)
+        await fetch(source.read_sql(ranged=False), listed_ids(listed, source.id_type))
     if len(states) > 1:
         raise altered(source.relation)
     if len(found) > 2 * sum(map(len, wanted)):

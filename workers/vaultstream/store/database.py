@@ -260,6 +260,11 @@ async def connect(
         await _close(connection)
 
 
+PLANS_ONCE: Mapping[str, str] = {"plan_cache_mode": "force_generic_plan"}
+"""For sessions that repeat queries which find rows by their keys, whatever the arguments are. Otherwise Postgres plans them again
+for each of the first five uses, and parts of claims and commits each time."""
+
+
 @asynccontextmanager
 async def open_pool(
     url: UrlSource,

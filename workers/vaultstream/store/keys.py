@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
@@ -173,10 +173,29 @@ async def get_wrapped(connection: Connection, job: Job, key_id: str) -> WrappedK
     return _wrapped(job, row) if row else None
 
 
-async def get_public_keys(connection: Connection, job_no: int, key_ids: Sequence[str]) -> dict[str, bytes]:
-    """Returns the public halves of these keys, as SubjectPublicKeyInfo, by key id. Keys that the job does not have are left out."""
-    found = await connection.fetch(query("get_public_keys"), job_no, key_ids)
-    return {row["key_id"]: row["public_key"] for row in found}
+class Halves(NamedTuple):
+    """Of a key: the public half, as SubjectPublicKeyInfo, and the wrapped private one if it was asked for and is there."""
+
+    public_key: bytes
+    wrapped: WrappedKey | None
+
+
+async def get_halves(
+    connection: Connection, job: Job, key_ids: Sequence[str], *, wrapped: Sequence[str]
+) -> dict[str, Halves]:
+    """Returns both halves of keys, by key id, in one round trip. Keys that the job does not have are left out.
+
+    Args:
+        connection: to Postgres.
+        job: whose keys they are.
+        key_ids: the keys.
+        wrapped: those of them whose private half is wanted.
+    """
+    found = await connection.fetch(query("get_halves"), job.job_no, key_ids, wrapped)
+    return {
+        row["key_id"]: Halves(row["public_key"], None if row["wrapped"] is None else _wrapped(job, row))
+        for row in found
+    }
 
 
 async def list_public_keys(connection: Connection, job_no: int) -> dict[str, bytes]:

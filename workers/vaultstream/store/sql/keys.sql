@@ -56,8 +56,12 @@ JOIN vaultstream.key_material m USING (key_no)
 WHERE k.job_no = $1 AND ($2::text IS NULL OR k.key_id = $2)
 ORDER BY k.ordinal
 
--- name: get_public_keys
-SELECT key_id, public_key FROM vaultstream.keys WHERE job_no = $1 AND key_id = ANY ($2)
+-- name: get_halves
+-- The public halves of the keys $2 of job $1, and of those in $3 the wrapped private ones.
+SELECT k.key_id, k.public_key, k.algorithm, k.state, m.version, m.kek_id, m.wrapped
+FROM vaultstream.keys k
+LEFT JOIN vaultstream.key_material m ON m.key_no = k.key_no AND k.key_id = ANY ($3::text[])
+WHERE k.job_no = $1 AND k.key_id = ANY ($2::text[])
 
 -- name: list_public_keys
 SELECT key_id, public_key FROM vaultstream.keys WHERE job_no = $1

@@ -165,14 +165,14 @@ ROLLBACK AND CHAIN; SELECT pg_catalog.pg_advisory_unlock_all()
 -- only its size is returned. OFFSET 0 keeps the planner from evaluating the payload's expression in each of the three places
 -- where it is used. A view may return one id any number of times: of more rows than two for each id, one too many is returned.
 SELECT found.id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS payload, octet_length(payload) AS size
-FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last),
+FROM unnest($2::text::bigint[], $3::text::bigint[]) AS run (first, last),
      LATERAL (
          SELECT s.{id}::{id_type} AS id, {payload} AS payload
          FROM {relation} AS s
          WHERE s.{id} BETWEEN run.first AND run.last
          OFFSET 0
      ) AS found
-LIMIT (SELECT 2 * sum(run.last - run.first + 1) + 1 FROM unnest($2::bigint[], $3::bigint[]) AS run (first, last))
+LIMIT (SELECT 2 * sum(run.last - run.first + 1) + 1 FROM unnest($2::text::bigint[], $3::text::bigint[]) AS run (first, last))
 
 -- name: read_range
 -- The same for the records from the id $2 to the id $3. Most reads need no more; it is parsed and planned in less time.
@@ -200,11 +200,11 @@ SELECT found.id, CASE WHEN octet_length(payload) <= $1 THEN payload END AS paylo
 FROM (
     SELECT s.{id}::{id_type} AS id, {payload} AS payload
     FROM {relation} AS s
-    WHERE s.{id} = ANY ($2::{id_type}[])
+    WHERE s.{id} = ANY ($2::{listed}[])
     OFFSET 0
 ) AS found
 WHERE {same_id}
-LIMIT 2 * cardinality($2::{id_type}[]) + 1
+LIMIT 2 * cardinality($2::{listed}[]) + 1
 
 -- name: same_text
 found.id COLLATE pg_catalog."C" = ANY ($2::text[])
