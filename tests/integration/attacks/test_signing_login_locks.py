@@ -131,6 +131,7 @@ async def test_the_waits_of_the_functions_that_end_things_or_seal_them_have_a_bo
         "fail_batch",
         "add_attestation",
         "add_dead_letters",
+        "adopt_job",
         "add_checkpoint",
         "append_entries",
         "delete_job",

@@ -264,6 +264,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "check_source",
             "is_public_key",
             "add_dead_letters",
+            "drop_signatures",
         ),
         *(
             "guard_jobs",

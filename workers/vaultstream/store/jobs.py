@@ -208,8 +208,13 @@ async def accept_source(connection: Connection, job_no: int, source_oid: int) ->
 
 
 async def adopt_job(connection: Connection, job_no: int, tenant: str) -> None:
-    """Gives a job without a tenant to the tenant whose namespace it is in; see `functions/adopt_job.sql`."""
-    await connection.execute(query("adopt_job"), job_no, tenant)
+    """Gives a job without a tenant to the tenant whose namespace it is in; see `functions/adopt_job.sql`.
+
+    Raises:
+        LockedError: another transaction holds the job's row; the message names it.
+    """
+    async with naming_lockers(connection, ["jobs", "audited_jobs"]):
+        await connection.execute(query("adopt_job"), job_no, tenant)
 
 
 async def find_job(connection: Connection, name: str) -> Job | None:

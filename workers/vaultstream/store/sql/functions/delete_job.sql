@@ -1,12 +1,12 @@
 -- Deletes a job permanently and frees its name. Retain keeps signatures, statements, dead letters, lease history and public keys for the
 -- auditor; Delete deletes them too. Dead letters that a retry cleared share the fate of the others. Private keys are deleted in either case.
+-- Objects of others over the table of signatures keep an empty table, and nothing else: see drop_signatures.
 -- The job's log stays in either case, and so do its seals and its audit events. Delete erases the texts of its dead letters.
 CREATE OR REPLACE FUNCTION vaultstream.delete_job(p_job_no int, p_policy text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
     v_deleted boolean;
-    v_insert  regprocedure;
 BEGIN
     PERFORM vaultstream.require_job(p_job_no);
     IF (p_policy IN ('Retain', 'Delete')) IS NOT TRUE THEN
@@ -24,12 +24,7 @@ BEGIN
     DELETE FROM vaultstream.decisions WHERE job_no = p_job_no;
     DELETE FROM vaultstream.key_material m USING vaultstream.keys k WHERE k.key_no = m.key_no AND k.job_no = p_job_no;
     IF p_policy = 'Delete' THEN
-        -- CASCADE: any login may have a view or a function over these, also a temporary one and without a right to read them.
-        EXECUTE format('DROP TABLE IF EXISTS vaultstream.%I CASCADE', 'signatures_' || p_job_no);
-        FOR v_insert IN SELECT p.oid::regprocedure FROM pg_proc p
-                        WHERE p.pronamespace = 'vaultstream'::regnamespace AND p.proname = 'insert_signatures_' || p_job_no LOOP
-            EXECUTE format('DROP FUNCTION %s CASCADE', v_insert);
-        END LOOP;
+        PERFORM vaultstream.drop_signatures(p_job_no);
         DELETE FROM vaultstream.statements WHERE job_no = p_job_no;
         UPDATE vaultstream.log_entries SET subject = index::text, body = NULL WHERE job_no = p_job_no AND kind = 'dead-letter';
         DELETE FROM vaultstream.dead_letters WHERE job_no = p_job_no;

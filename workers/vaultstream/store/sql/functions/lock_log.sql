@@ -1,6 +1,7 @@
 -- Returns a log, locked until the end of the transaction, and makes it if there is none with that origin.
 -- p_job_no NULL: the log of an installation, or of a tenant. Origins can be guessed and are never free again, so those with
--- /tenants/ are for the tenant that they name. It waits for another sealer for 10 s at most.
+-- /tenants/ are for the tenant that they name. Whoever looks for a job that is gone reads all logs of seals, so a tenant has a limited
+-- number of them. It waits for another sealer for 10 s at most.
 CREATE OR REPLACE FUNCTION vaultstream.lock_log(p_origin text, p_job_no int, p_tenant text)
 RETURNS TABLE (log_no bigint, size bigint, frontier bytea) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
@@ -23,6 +24,11 @@ BEGIN
 
     -- An INSERT takes a number of the sequence also where it does nothing.
     IF NOT EXISTS (SELECT FROM vaultstream.logs l WHERE l.origin = p_origin) THEN
+        IF strpos(p_origin, '/jobs/') = 0 AND (
+            SELECT count(*) FROM vaultstream.logs l
+            WHERE l.tenant IS NOT DISTINCT FROM p_tenant AND strpos(l.origin, '/jobs/') = 0) >= 5000 THEN
+            RAISE configuration_limit_exceeded USING MESSAGE = 'there are 5,000 logs of seals of that tenant';
+        END IF;
         INSERT INTO vaultstream.logs (origin, job_no, tenant) VALUES (p_origin, p_job_no, p_tenant) ON CONFLICT (origin) DO NOTHING;
     END IF;
     RETURN QUERY
