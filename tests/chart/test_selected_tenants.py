@@ -117,6 +117,8 @@ async def operator(
         **tenants_nats.environment("operator"),
         "KUBECONFIG": str(await api_server.service_account_kubeconfig(HOME, "vaultstream-operator")),
         "VAULTSTREAM_OPERATOR_PORT": "0",
+        # An API server under load may make it lose its Lease, and nobody restarts it here.
+        "VAULTSTREAM_LEASE": "",
     }
     words = [sys.executable, "-m", "vaultstream_cli", "operator"]
     async with AsyncExitStack() as stack:
