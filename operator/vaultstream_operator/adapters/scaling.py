@@ -90,7 +90,7 @@ async def find_scaling(connection: Connection, job: Job) -> KeptScaling:
     """Returns what is stored of a job; an empty memory if nothing is."""
     row = await fetch_one(connection, query("find_scaling"), job.job_no)
     memory = ScalingMemory.parse(row["memory"])
-    latest = KeptDecision(row["at"], row["decision"]) if row["decision"] is not None else None
+    latest = KeptDecision.read(row["at"], row["decision"]) if row["decision"] is not None else None
     kind, prior = None, Prior()
     async with dispensable():
         kind = await find_kind(connection, job)

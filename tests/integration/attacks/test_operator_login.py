@@ -16,8 +16,9 @@ from support.guarded import GuardedDatabase
 from vaultstream.doctor.findings import Level
 from vaultstream.doctor.jobs import judge_specs
 from vaultstream.errors import InvalidJobError, LockedError
+from vaultstream.scaling.kept import KeptDecision
 from vaultstream.store import lockers
-from vaultstream.store.decisions import list_decisions
+from vaultstream.store.decisions import keep_decision, list_decisions
 from vaultstream.store.jobs import (
     Job,
     get_job,
@@ -343,6 +344,29 @@ async def test_a_spec_beyond_the_limits_of_its_readers_is_refused_and_hides_no_j
     assert other.name in [each.name for each in await list_jobs(operator)]
     with pytest.raises(InvalidJobError, match=f"Job {job.name}: spec, as stored"):
         await get_job(operator, job.name)
+
+
+@pytest.mark.parametrize(
+    ("at", "decision"),
+    [
+        ("now()", "'{}'"),
+        ("now()", "'[]'"),
+        ("now()", "'null'"),
+        ("now()", '\'{"replicas": "1", "desired": 2, "message": "x"}\''),
+        ("'infinity'", '\'{"replicas": 1, "desired": 2, "message": "x"}\''),
+    ],
+)
+async def test_what_is_no_decision_is_left_out_by_who_explains_a_job(
+    database: GuardedDatabase, operator: asyncpg.Connection, job: Job, at: str, decision: str
+) -> None:
+    genuine = KeptDecision(1.0, {"replicas": 1, "desired": 2, "message": "x", "inputs": {}})
+    await keep_decision(operator, job.job_no, genuine)
+    await operator.execute(
+        f"INSERT INTO vaultstream.decisions (job_no, at, decision) VALUES ($1, {at}, {decision}::jsonb)",
+        job.job_no,
+    )
+    async with connect(database.urls["auditor"]) as auditor:
+        assert [kept for _, kept in await list_decisions(auditor, job.job_no)] == [genuine]
 
 
 async def test_who_locks_the_decisions_is_named_by_who_reads_them(

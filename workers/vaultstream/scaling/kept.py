@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from vaultstream.scaling.decision import Decision
@@ -14,6 +14,8 @@ MOST_KEPT: Final = 500
 QUIET_SECONDS: Final = 30.0
 """For how long after a decision another one that wants the same number for another reason is not kept, in seconds."""
 
+_MOST_SECONDS: Final = 253_402_300_800
+"""The year 10,000, in Unix seconds."""
 _TOLD: Final = ("replicas", "desired", "reason", "limit", "hold")
 
 
@@ -33,6 +35,15 @@ class KeptDecision:
     def of(cls, decision: Decision, at: float) -> KeptDecision:
         """Returns what is kept of a decision that was made at `at`, in Unix seconds."""
         return cls(at, decision.dump())
+
+    @classmethod
+    def read(cls, at: float, shown: object) -> Self | None:
+        """Returns what was stored; None: it is no decision. Whoever has the operator's login can have stored anything."""
+        if not isinstance(shown, Mapping) or not 0 <= at < _MOST_SECONDS:
+            return None
+        counts = all(isinstance(shown.get(name), int) for name in ("replicas", "desired"))
+        known = isinstance(shown.get("message"), str) and isinstance(shown.get("inputs", {}), Mapping)
+        return cls(at, {"inputs": {}, **shown}) if counts and known else None
 
     @property
     def changed(self) -> bool:

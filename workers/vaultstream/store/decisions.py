@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from vaultstream.plurals import counted
 from vaultstream.scaling.kept import MOST_KEPT, KeptDecision
 from vaultstream.store.lockers import changing
 from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     from vaultstream.store.database import Connection
+
+log = logging.getLogger(__name__)
 
 
 async def keep_decision(connection: Connection, job_no: int, kept: KeptDecision) -> None:
@@ -33,4 +37,7 @@ async def list_decisions(
     """
     async with changing(connection, ["decisions"]):
         rows = await connection.fetch(query("list_decisions"), job_no, after, limit)
-    return [(row["number"], KeptDecision(row["at"], row["decision"])) for row in rows]
+    found = [(row["number"], KeptDecision.read(row["at"], row["decision"])) for row in rows]
+    if none := sum(kept is None for _, kept in found):
+        log.warning("%s of the job can't be read, and are left out", counted(none, "decision"))
+    return [(number, kept) for number, kept in found if kept is not None]
