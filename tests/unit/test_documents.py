@@ -77,6 +77,14 @@ def test_every_source_file_that_a_page_names_is_there() -> None:
     assert len(named) > 10
 
 
+def test_a_secret_or_a_dump_is_written_for_its_owner_alone() -> None:
+    """A file has the mode of the umask, which mostly lets every user of the machine read."""
+    written = re.compile(r"base64 -d >|pg_dump (?!.*\|)")
+    blocks = [block for page in PAGES for block in _FENCED.findall(page.read_text()) if written.search(block)]
+    assert len(blocks) >= 4
+    assert [block for block in blocks if "umask 077" not in written.split(block)[0]] == []
+
+
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs/images").glob("*.svg")), ids=lambda path: path.name)
 def test_a_picture_has_a_title_and_fetches_nothing(picture: Path) -> None:
     text = picture.read_text()
