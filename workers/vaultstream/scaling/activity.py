@@ -116,18 +116,27 @@ class Activity:
         return unplanned / rate
 
     def _rate_per_signer(self) -> float | None:
-        """Records per ready signer-second in the window; None: none were ready, or nothing was settled.
+        """Records per second that a ready signer was busy in the window; None: none was, or nothing was settled.
 
-        A first part without a ready signer is left out: signers sign before they are seen as ready.
+        A first part without a ready signer is left out: signers sign before they are seen as ready. If signers never had work from one observation
+        to the next, the highest rate between two is nearest to what they can sign.
         """
-        settled, seconds = 0, 0.0
         begin = self.trail[-1].at - RATE_WINDOW_SECONDS if self.trail else 0.0
-        for before, after in pairwise(self.trail):
-            if before.ready > 0 and after.at > begin:
-                settled += after.settled - before.settled
-                seconds += before.ready * (after.at - before.at)
+        ready = [(before, after) for before, after in pairwise(self.trail) if before.ready > 0]
+        busy = [each for each in ready if each[0].busy and each[1].busy and each[1].at > begin]
+        settled = sum(after.settled - before.settled for before, after in busy)
+        seconds = sum(before.ready * (after.at - before.at) for before, after in busy)
         span = self.trail[-1].at - self.trail[0].at if self.trail else 0.0
-        return settled / seconds if settled > 0 and seconds > 0 and span >= STEADY_SECONDS else None
+        if span < STEADY_SECONDS:
+            return None
+        if settled > 0 and seconds > 0:
+            return settled / seconds
+        rates = [
+            (after.settled - before.settled) / (max(before.ready, after.ready) * (after.at - before.at))
+            for before, after in ready
+            if after.at - before.at >= _APART_SECONDS
+        ]
+        return max(rates, default=0.0) or None
 
     def _steady_rate(self) -> float | None:
         """Records per second of the signers that are ready now; None: not measured long enough."""

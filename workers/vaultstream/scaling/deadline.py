@@ -35,6 +35,10 @@ UNSURE: Final = 0.1
 """Error of a rate whose error is not known, as a share."""
 OTHER_MACHINE: Final = 0.25
 """Error of what earlier jobs have shown, as a share: it may be of another machine."""
+PLANNED_ERRORS: Final = 1.0
+"""Errors by which a rate may be higher than it was measured when signers are added while there is time to look again."""
+KEPT_ERRORS: Final = 2.0
+"""The same for signers that run to count as enough."""
 SURE: Final = 2.0
 """Errors by which a rate may be higher before the finishing time counts as missed."""
 
@@ -200,10 +204,11 @@ def _planned(means: _Means, current: int, most: int) -> tuple[int | None, str]:
     patient = early and room
     rate, hoped = means.rate, means.rate
     if patient:
-        rate, hoped = means.rate * (1 + means.error), means.rate * (1 + SURE * means.error)
+        rate = means.rate * (1 + PLANNED_ERRORS * means.error)
+        hoped = means.rate * (1 + KEPT_ERRORS * means.error)
     share = 1 - (RESERVE if room else _reserve(means))
     keep = 1 - RESERVE / 2 if 2 * means.seconds > LATE_STARTS * means.start else 1.0
-    shown = f"{means.rate:.4g} · {1 + means.error:.3g}" if patient else f"{rate:.4g}"
+    shown = f"{means.rate:.4g} · {rate / means.rate:.3g}" if patient else f"{rate:.4g}"
     if means.running and means.left <= means.signed(keep, hoped):
         terms = f"{means.running} · {means.rate:.4g} · {hoped / means.rate:.3g} · ({keep:.3g} · {means.seconds:.0f} s - {means.drain:.3g} s drain)"
         waits = f" - {means.waiting:.0f} signer-seconds until they are ready" if means.waiting else ""
@@ -211,7 +216,8 @@ def _planned(means: _Means, current: int, most: int) -> tuple[int | None, str]:
     if patient and means.starting:
         return current, f"{means.starting} are starting, and there is time to see what they sign"
     each = share * means.seconds - means.start - means.drain
-    if means.running and 0 < each < WORTH_STARTS * means.start:
+    soon = means.left / means.rate < means.running * (1 + WORTH_STARTS) * means.start  # all is signed by then
+    if means.running and each < WORTH_STARTS * means.start and (each > 0 or soon):
         return (
             current,
             f"{share:.3g} · {means.seconds:.0f} s - {means.start:.3g} s start - {means.drain:.3g} s drain = {each:.2g} s: too late for another",

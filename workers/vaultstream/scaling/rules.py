@@ -143,9 +143,12 @@ def _by_earlier_jobs(case: ScalingCase, lag: int) -> Proposal | None:
     if progress.records_found is not None and progress.planning_seconds is None:
         most = min(most, FIRST_STEP)  # the records that are found first may be all for long
     if timing.finish_at is not None:
-        seconds = AIM * (timing.finish_at - case.now) - startup - timing.drain_seconds
         left = max(left, progress.records_expected or 0)
-        found = enough_by_curve(left, learned.curve, most=most, seconds=seconds)
+        seconds = AIM * (timing.finish_at - case.now) - timing.drain_seconds
+        waiting = startup if timing.waiting_seconds is None else timing.waiting_seconds
+        found = enough_by_curve(left, learned.curve, most=most, seconds=seconds - waiting)
+        if found.signers > case.current:  # others begin one start later than those that are starting
+            found = enough_by_curve(left, learned.curve, most=most, seconds=seconds - startup)
     elif by_work:
         at_least = progress.planning_seconds or 0.0
         found = worth_by_curve(left, learned.curve, running=0, most=most, startup=startup, at_least=at_least)
@@ -197,6 +200,16 @@ def is_resting(case: ScalingCase) -> bool:
 
 
 def is_opening(case: ScalingCase) -> bool:
-    """Returns whether the signers that run are those of the first step, from which the next step is not slowed down either."""
+    """Returns whether the next step is still part of the step from rest, which is not slowed down either.
+
+    It is if the signers that run are those of the first step, or if they were asked for so lately that they can't sign yet: records are found
+    page by page, and the first page is no reason to be slow with the others.
+    """
     latest = case.history.changes[-1] if case.history.changes else None
-    return latest is not None and latest.after == case.current and latest.reason in OPENINGS
+    if latest is None or latest.after != case.current:
+        return False
+    if latest.reason in OPENINGS:
+        return True
+    begun = next((change.at for change in reversed(case.history.changes) if change.before == 0), None)
+    soon = begun is not None and case.now - begun <= case.observation.timing.startup_seconds
+    return soon and case.spec.lag_threshold is None

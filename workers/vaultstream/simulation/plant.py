@@ -51,7 +51,8 @@ class Plant:
         self.line = Line(Random(self._random.random()), scenario.batch_spread)  # noqa: S311
         self.pods = Pods(scenario, Random(self._random.random()))  # noqa: S311 - a model, no secret
         self._pages = deque(planned_pages(scenario))
-        self.begins_at = self._pages[0][0] if self._pages else 0.0
+        self.jumps: list[float] = []
+        """When records came while no batch was left."""
         self.waited = 0.0
         """Seconds that all records together have waited, from being planned until they were settled."""
         self._changes = deque(sorted({load.at for load in scenario.loads} | _ends(scenario)))
@@ -83,6 +84,10 @@ class Plant:
                 if self.done and self.ended_at is None:
                     self.ended_at = at
         self._arrive()
+
+    def next_page(self) -> float:
+        """Returns when the next records are planned; infinity: never."""
+        return self._pages[0][0] if self._pages else inf
 
     def sight(self) -> Sight:
         """Returns what can be read now."""
@@ -130,14 +135,17 @@ class Plant:
 
     def _arrive(self) -> None:
         while self._pages and self._pages[0][0] <= self.now:
-            self.line.add(self._pages.popleft()[1], self.scenario.batch_size)
+            at, records = self._pages.popleft()
+            if not self.line.batches_left:
+                self.jumps.append(at)
+            self.line.add(records, self.scenario.batch_size)
         while self._changes and self._changes[0] <= self.now:
             self._changes.popleft()
         while self._waves and self._waves[0].at <= self.now:
             self.pods.preempt(self._waves.popleft().share, self.now)
 
     def _next_time(self) -> float:
-        page = self._pages[0][0] if self._pages else inf
+        page = self.next_page()
         change = self._changes[0] if self._changes else inf
         noise = self._noise_at if self.scenario.noise and self._noise_at > self.now else inf
         key = inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Protocol
 
 from vaultstream.scaling.decision import Decision
@@ -14,7 +15,9 @@ from vaultstream.simulation.plant import Plant, Sight
 from vaultstream.simulation.scenario import Scenario
 
 EVENT_PACE_SECONDS = 1.0
-"""Events of pods are decided on at most this often, in seconds."""
+"""Events of pods, and hints of the records worker, are decided on at most this often, in seconds."""
+SHARE_OF_REACTIONS = 0.95
+"""Share of the reactions that are at most as long as the one that is reported."""
 
 
 class Autoscaler(Protocol):
@@ -49,7 +52,8 @@ class SimulatedRun:
         peak: signers asked for at most.
         changes: changes of the count.
         wasted_starts: pods that left before they signed.
-        reaction: seconds from the first page of records until signers were asked for; 0: they were before. The horizon: they never were.
+        reaction: seconds from records that came while no signer was asked for until signers were, the 95th percentile; the horizon: they never were.
+            0: no records came so.
         freshness: seconds that a record waited for its signature on average, from being planned.
         at_risk_at: when the finishing time was first reported to be at risk; None: it never was.
         moments: one after each decision.
@@ -111,7 +115,10 @@ def simulate(
             break
         soon = isinstance(decided, Decision) and decided.soon
         next_poll = sight.now + (min(EVENT_PACE_SECONDS, scaler.interval) if soon else scaler.interval)
-        change = max(sight.now + EVENT_PACE_SECONDS, plant.pods.next_time())
+        event = plant.pods.next_time()
+        if isinstance(scaler, Operated) and scenario.hinted:
+            event = min(event, plant.next_page())
+        change = max(sight.now + EVENT_PACE_SECONDS, event)
         plant.advance(min(next_poll, change))
     if isinstance(scaler, Operated):
         prior = prior.learned(scaler.history, seed, plant.now)
@@ -152,5 +159,12 @@ def _over(plant: Plant) -> bool:
 
 
 def _reaction(plant: Plant, moments: list[Moment]) -> float:
-    first = next((moment.at for moment in moments if moment.requested > 0), plant.scenario.horizon)
-    return max(0.0, first - plant.begins_at)
+    times: list[float] = []
+    index, asked = 0, 0
+    for jump in plant.jumps:
+        while index < len(moments) and moments[index].at < jump:
+            asked, index = moments[index].requested, index + 1
+        if not asked:
+            later = (moment.at for moment in moments[index:] if moment.requested > 0)
+            times.append(next(later, plant.scenario.horizon) - jump)
+    return sorted(times)[ceil(SHARE_OF_REACTIONS * len(times)) - 1] if times else 0.0

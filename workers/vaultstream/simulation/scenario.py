@@ -85,6 +85,7 @@ class Scenario:
         noise: standard deviation of the logarithm of the rate, a new one each `NOISE_PERIOD`.
         batch_spread: the same of the effort of each batch.
         finish_within: seconds after the creation in which the job should end; None: no such time.
+        hinted: whether the records worker tells the operator of each page that it has planned.
         prior: what earlier jobs have shown; None: there were none.
         horizon: seconds after which the simulation gives up.
     """
@@ -110,6 +111,7 @@ class Scenario:
     restarts: Sequence[Restart] = ()
     nodes: Nodes = field(default_factory=Nodes)
     finish_within: float | None = None
+    hinted: bool = True
     prior: Prior | None = None
     horizon: float = 20_000.0
 
