@@ -1,4 +1,4 @@
-"""Runs the catalog of scenarios, and writes docs/scenarios.md and a plot of each. `hack/scenarios.py [SEEDS]`."""
+"""Runs the catalog of scenarios, and writes docs/scenarios.md and a plot of each. `hack/scenarios.py [SEEDS [PROCESSES]]`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else FEWEST_SEEDS
     PLOTS.mkdir(parents=True, exist_ok=True)
     rows, sections, goods = [], [], []
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(int(sys.argv[2]) if len(sys.argv) > 2 else 2) as pool:  # noqa: PLR2004 - an argument
         results = pool.map(run, TRIALS, [seeds] * len(TRIALS))
         for (name, trial), (row, plot, good) in zip(TRIALS.items(), results, strict=True):
             sys.stdout.write(f"{row}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +12,8 @@ from support.scaling import EMPTY, NOW, seen
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling.curve import Curve, LearnedCurve, fit_curve
 from vaultstream.scaling.decide import decide
-from vaultstream.scaling.history import History
-from vaultstream.scaling.observation import Observation, Progress, Timing
+from vaultstream.scaling.history import Change, History
+from vaultstream.scaling.observation import Observation, Progress, Replicas, Timing
 from vaultstream.scaling.prior import LONGEST_AGE_SECONDS, MOST_JOBS, MOST_RATES, REACH, Prior
 from vaultstream.scaling.reasons import Reason
 from vaultstream.scaling.throughput import Seen
@@ -195,6 +197,15 @@ def test_a_finishing_time_is_met_by_what_earlier_jobs_have_shown() -> None:
     assert decision.reason is Reason.EARLIER_JOBS
     assert decision.desired == 13  # 100,000 / (100 · (0.92 · 100 s - 10 s - 2 s))
     assert not decision.deadline_at_risk
+
+
+def test_signers_that_are_starting_already_are_enough_while_they_start() -> None:
+    progress = Progress(records_expected=100_000, records_found=100_000, planning_seconds=0.0)
+    observation = beginning(1_000, Curve(100.0), progress=progress, finish=NOW + 92.0)
+    observation = replace(observation, replicas=Replicas(13, 0))
+    asked = EMPTY.but(changes=(Change(at=NOW - 8, before=0, after=13, reason="EarlierJobs"),))
+    assert decide(ScalingSpec(lag_threshold=1000), observation, asked, NOW).desired == 13  # before: 14
+    assert decide(ScalingSpec(lag_threshold=1000), observation, EMPTY, NOW).desired == 14
 
 
 def test_a_lag_threshold_without_a_finishing_time_decides_alone() -> None:

@@ -77,3 +77,19 @@ def test_expected_batches_count_until_all_are_planned() -> None:
     assert expected_lag(planning, expected=80, batches_done=10) == 70
     assert expected_lag(planning, expected=20, batches_done=10) == 50
     assert expected_lag(BUSY, expected=80, batches_done=10) == 50
+
+
+def test_the_rate_of_a_signer_is_that_of_seconds_in_which_it_had_work() -> None:
+    activity, steps = Activity(batch_size=10), [(0, 0, 50), (5, 500, 50), (10, 1000, 0), (15, 1000, 0)]
+    for now, signed, left in steps:
+        counts = replace(BUSY, batches_left=left, signed=signed)
+        activity = activity.observed(counts, ready=1, running=True, now=now)
+    assert activity.progress(counts, 15.0).rate_per_signer == 100.0  # before: 67
+
+
+def test_without_such_seconds_it_is_the_highest_between_two_looks() -> None:
+    activity, steps = Activity(batch_size=10), [(0, 0, 5), (5, 500, 0), (10, 500, 0), (15, 500, 0)]
+    for now, signed, left in steps:
+        counts = replace(BUSY, batches_left=left, signed=signed)
+        activity = activity.observed(counts, ready=1, running=True, now=now)
+    assert activity.progress(counts, 15.0).rate_per_signer == 100.0  # before: 33

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from statistics import median
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -135,6 +135,8 @@ def _paced_or_none(value: Any, handler: Callable[[Any], Paced | None]) -> Paced 
         return handler(value)
     return None
 
+
+_Kept = TypeVar("_Kept", Entry, Seen, Change, Paced)
 
 Span = Annotated[Number, Field(ge=0, le=LONGEST_START_SECONDS)]
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MOST), _readable(MOST)]
@@ -365,21 +367,23 @@ class History(StatusPart):
 
     def _until(self, now: float) -> History:
         # If the clock was set back, entries from the future count as of now, so that they do not apply for hours.
-        def past(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-            return tuple(entry.model_copy(update={"at": min(entry.at, now)}) for entry in entries)
-
         return self.but(
-            highs=past(self.highs),
-            lows=past(self.lows),
-            added=past(self.added),
-            removed=past(self.removed),
-            seen=tuple(seen.model_copy(update={"at": min(seen.at, now)}) for seen in self.seen),
-            changes=tuple(change.model_copy(update={"at": min(change.at, now)}) for change in self.changes),
+            highs=tuple(_past(entry, now) for entry in self.highs),
+            lows=tuple(_past(entry, now) for entry in self.lows),
+            added=tuple(_past(entry, now) for entry in self.added),
+            removed=tuple(_past(entry, now) for entry in self.removed),
+            seen=tuple(_past(seen, now) for seen in self.seen),
+            changes=tuple(_past(change, now) for change in self.changes),
             last_active_at=None if self.last_active_at is None else min(self.last_active_at, now),
-            starting=past((self.starting,))[0] if self.starting else None,
-            pace=self.pace.model_copy(update={"at": min(self.pace.at, now)}) if self.pace else None,
+            starting=_past(self.starting, now) if self.starting else None,
+            short=_past(self.short, now) if self.short else None,
+            pace=_past(self.pace, now) if self.pace else None,
             short_since=None if self.short_since is None else min(self.short_since, now),
         )
+
+
+def _past(kept: _Kept, now: float) -> _Kept:
+    return kept if kept.at <= now else kept.model_copy(update={"at": now})
 
 
 def _without(steps: tuple[Entry, ...], at: float, step: int) -> tuple[Entry, ...]:
