@@ -19,10 +19,10 @@ from rich.console import Console
 from kube import binaries, images
 from kube.binaries import Report, to_stderr
 from kube.cluster import Cluster
-from kube.commands import Output, run
+from kube.commands import CommandError, Output, run
 from kube.demo import Demo
 from kube.images import NATS, POSTGRES, PRODUCT, ROOT
-from vaultstream.errors import UsageError
+from vaultstream.errors import LocalServiceError, UsageError
 
 CHART = ROOT / "charts/vaultstream"
 NAMESPACE = RELEASE = "vaultstream"
@@ -58,10 +58,22 @@ class Kind:
     kind: Callable[..., Awaitable[Output]] | None = None
 
     async def up(self) -> None:
-        """Creates the cluster if it does not exist."""
+        """Creates the cluster if it does not exist.
+
+        Raises:
+            LocalServiceError: it exists, and does not run.
+        """
+        self._start_afresh()
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         if _KIND in (await self._run("get", "clusters")).stdout.split():
-            await self._run("export", "kubeconfig", *self._named)
+            try:
+                await self._run("export", "kubeconfig", *self._named)
+            except CommandError as error:
+                # Also of a cluster whose creation was broken off, and of one that was stopped with the machine.
+                raise LocalServiceError(
+                    f"The cluster {_KIND} of kind exists and does not run. {error.message}",
+                    hint="Remove it: make kind-down. Then create it again: make kind-up.",
+                ) from error
             return
         to_stderr("Creating the cluster with kind (takes a minute or two)")
         # When the wait is over, kind warns and succeeds; helm waits for the rest.
@@ -75,7 +87,12 @@ class Kind:
 
     async def down(self) -> None:
         """Removes the cluster; one that does not exist is no error."""
+        self._start_afresh()
         await self._run("delete", "cluster", *self._named)
+        self._start_afresh()  # kind makes the folder again
+
+    def _start_afresh(self) -> None:
+        """Removes the kubeconfig, and the lock that a kind that was killed leaves beside it: no other kind goes past it."""
         shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
 
     @property

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from kube import binaries, images, trial
-from kube.commands import Output
+from kube.commands import CommandError, Output
 from kube.images import PRODUCT
 from kube.trial import Kind, Node, Place
+from vaultstream.errors import LocalServiceError
 
 pytestmark = pytest.mark.unit
 
@@ -89,6 +90,39 @@ async def test_the_users_kubeconfig_is_left_alone(
     own = ("--name", "vaultstream", "--kubeconfig", str(tmp_path / "kind" / "kubeconfig"))
     assert all(command[2:6] == own for command in writing)
     assert not (tmp_path / "kind").exists()
+
+
+async def test_a_cluster_that_does_not_run_is_reported_with_the_way_out(tmp_path: Path) -> None:
+    """Kind lists nodes that are stopped, and those of a creation that was broken off."""
+
+    async def stopped(*arguments: str) -> Output:
+        if arguments[0] == "export":
+            raise CommandError("kind export kubeconfig", Output(1, "", "container is not running"))
+        return Output(0, "vaultstream\n", "")
+
+    with pytest.raises(LocalServiceError, match="container is not running") as raised:
+        await Kind(tmp_path / "kind" / "kubeconfig", stopped).up()
+    assert "make kind-down" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("clusters", ["", "vaultstream\n"], ids=["new", "existing"])
+async def test_a_lock_that_a_killed_kind_has_left_stops_no_other(clusters: str, tmp_path: Path) -> None:
+    place = Kind(tmp_path / "kind" / "kubeconfig")
+    locked: list[bool] = []
+
+    async def locks(*arguments: str) -> Output:
+        if arguments[0] in WRITING:
+            place.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+            lock = place.kubeconfig.with_name("kubeconfig.lock")
+            locked.append(lock.exists())
+            lock.touch()  # killed here
+        return Output(0, clusters if arguments[0] == "get" else "", "")
+
+    place.kind = locks
+    await place.up()
+    await place.down()
+    await place.up()
+    assert locked == [False] * 3
 
 
 @pytest.mark.parametrize("place", [Kind(), Node.__new__(Node)], ids=["kind", "node"])
