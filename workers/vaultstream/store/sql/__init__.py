@@ -103,9 +103,10 @@ def functions() -> list[str]:
     return [text for _, text in _files("functions")]
 
 
-def migrations() -> list[str]:
+@cache
+def migrations() -> tuple[str, ...]:
     """Returns the migrations in order; the first brings an empty database to version 1."""
-    return [text for _, text in _files("migrations")]
+    return tuple(text for _, text in _files("migrations"))
 
 
 def _files(*folder: str) -> list[tuple[str, str]]:
