@@ -9,7 +9,7 @@ import typer
 
 from vaultstream.audit.checks.pinned_keys import PinnedKeys
 from vaultstream.audit.exports.formats import rfc3339
-from vaultstream.audit.exports.proof_folder import read_proof, verify_proof
+from vaultstream.audit.exports.proof_folder import read_given, read_proof, verify_proof
 from vaultstream.audit.seals.seal_trust import SealTrust
 from vaultstream.audit.verify import verify_job
 from vaultstream.bundle.verify import verify_bundle
@@ -163,10 +163,10 @@ def _verify_proof(
             hint="Take the keys from elsewhere than from the proof, such as a copy of what `keys export` and `log key` printed.",
         )
     try:
-        trusted = parse_jwks(_read(keys), str(keys))
+        trusted = parse_jwks(read_given(keys), str(keys))
     except CustodyError as error:  # it is not ours that can't be used
         raise UsageError(error.message, hint=error.hint) from None
-    verified = verify_proof(read_proof(folder), _read(payload), trusted, parse_verifier_keys(*seal_key))
+    verified = verify_proof(read_proof(folder), read_given(payload), trusted, parse_verifier_keys(*seal_key))
     if json:
         print_object(verified.to_json())
         return
@@ -175,13 +175,6 @@ def _verify_proof(
         f"Record {verified.record_id} of job {stated.job_token} was signed at {rfc3339(stated.signed_at)} by {stated.key_id}, in "
         f"batch {stated.batch}, which is in the log {verified.head.origin} of {verified.head.size} entries."
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}.") from None
 
 
 async def _verify_bundle(

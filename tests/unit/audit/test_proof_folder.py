@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from support.proving import SignedBatch, SignedLog
 from vaultstream.api import Algorithm
-from vaultstream.audit.exports.proof_folder import MAX_PROOF_FILE_BYTES, read_proof, verify_proof
+from vaultstream.audit.exports.proof_folder import MAX_PROOF_FILE_BYTES, read_given, read_proof, verify_proof
 from vaultstream.crypto.algorithms import JWS_ALG, signer
 from vaultstream.crypto.jwks import JwkKey
 from vaultstream.errors import ProofError, UsageError
@@ -112,6 +113,18 @@ def test_another_seal_key_proves_nothing(log: SignedLog) -> None:
     for other in (same_name, replace(same_name, name="other.example")):
         with pytest.raises(ProofError):
             verify_proof(log.proof(0, 0), of.payloads[0], keys_of(of), [other])
+
+
+def test_a_pipe_in_a_folder_of_a_proof_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / RECORD_FILE)
+    with pytest.raises(UsageError, match="no regular file"):
+        read_proof(tmp_path)
+
+
+def test_a_payload_without_an_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "payload.bin").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="longer than 64 MiB"):
+        read_given(tmp_path / "payload.bin")
 
 
 def test_files_that_are_missing_or_too_long_are_named(log: SignedLog, tmp_path: Path) -> None:

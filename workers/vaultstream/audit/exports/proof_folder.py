@@ -11,6 +11,7 @@ from vaultstream.errors import ProofError, UsageError
 from vaultstream.proof.jws import JwsForm
 from vaultstream.proof.record_proof import PROOF_FILE, RECORD_FILE, STATEMENT_FILE, RecordProof
 from vaultstream.proof.seal import job_origin
+from vaultstream.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vaultstream.proof.statement import BatchStatement
 
 MAX_PROOF_FILE_BYTES = 4 * 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of a payload."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,22 @@ def read_proof(folder: Path) -> RecordProof:
     return RecordProof.parse(
         {name: _read(folder / name) for name in (RECORD_FILE, STATEMENT_FILE, PROOF_FILE)}
     )
+
+
+def read_given(path: Path) -> bytes:
+    """Returns a payload, or a set of keys, that a user gives beside a proof.
+
+    Raises:
+        UsageError: it can't be read, or is longer than a payload may be.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from None
+    if len(data) > _MOST_BYTES:
+        raise UsageError(f"{path} is longer than {_MOST_BYTES >> 20} MiB, which no payload is.")
+    return data
 
 
 def verify_proof(
@@ -124,11 +143,11 @@ def _origin(proof: RecordProof, seal_keys: Sequence[NoteKey]) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_PROOF_FILE_BYTES + 1)
     except OSError as error:
         raise UsageError(
-            f"{path} can't be read: {error.strerror}.",
+            f"{path} can't be read: {error.strerror or error}.",
             hint="`vaultstream prove JOB RECORD` writes the files of a proof.",
         ) from None
     if len(data) > MAX_PROOF_FILE_BYTES:
