@@ -35,6 +35,8 @@ _START_SECONDS = 120.0  # it reads its whole store at the start
 _ANSWER_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _STOP_STEPS = ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0))
+_VARIABLES = {"GOGC": "400"}
+"""It collects garbage when its heap, of some 10 MB, has grown fivefold, not twofold: a tenth of its processor time."""
 
 
 def configuration(*, port: int, name: str, store: Path, pid_file: Path, password: str) -> str:
@@ -154,7 +156,7 @@ class EmbeddedNats:
         write_private(self._config, text)
         output = open_log(self.log_file)
         try:
-            return processes.spawn(self._command, output=output)
+            return processes.spawn(self._command, output=output, variables=_VARIABLES)
         finally:
             os.close(output)
 

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pwd import struct_passwd
 
 _POLL_SECONDS = 0.02
@@ -36,13 +36,20 @@ class Running:
     url: str
 
 
-def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = None) -> psutil.Process:
+def spawn(
+    command: Sequence[str],
+    *,
+    output: int,
+    user: struct_passwd | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> psutil.Process:
     """Starts `command` in its own session, which Ctrl-C and a closed terminal don't reach.
 
     Args:
         command: program and arguments; no shell is involved.
         output: file descriptor for both of its output streams.
         user: the user to run it as; None: the user of this process.
+        variables: further variables of its environment.
     """
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     child = subprocess.Popen(
@@ -51,7 +58,7 @@ def spawn(command: Sequence[str], *, output: int, user: struct_passwd | None = N
         stdout=output,
         stderr=output,
         cwd="/",
-        env=environment | {"LC_ALL": "C"},
+        env={**environment, "LC_ALL": "C", **(variables or {})},
         start_new_session=True,
         user=user.pw_uid if user else None,
         group=user.pw_gid if user else None,
