@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from support.reading import read, reasons
+from vaultstream.canonical import canonical_json
 from vaultstream.errors import ImportFileError
 
 if TYPE_CHECKING:
@@ -63,16 +64,17 @@ def test_an_encrypted_file_is_called_that(path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize(
-    ("column", "statistics", "fault"),
+    "column",
     [
-        (pa.array([[100], [101]], pa.list_(pa.int8())), True, "can't hold"),
-        (pa.array([{"a": 100}, {"a": 101}], pa.struct([("a", pa.uint16())])), True, "can't hold"),
-        (pa.array([100, 101], pa.int8()), False, "no statistics"),
+        pa.array([[100], [101]], pa.list_(pa.int8())),
+        pa.array([{"a": 100}, {"a": 101}], pa.struct([("a", pa.uint16())])),
+        pa.array([100, 101], pa.int8()),
     ],
 )
-def test_integers_that_arrow_would_cut_off_refuse_the_file(
-    path: Path, column: pa.Array, statistics: bool, fault: str
+def test_a_row_with_an_integer_that_its_type_can_not_hold_is_rejected(
+    path: Path, column: pa.Array, statistics: bool
 ) -> None:
     pq.write_table(
         pa.table({"v": column}),
@@ -82,8 +84,28 @@ def test_integers_that_arrow_would_cut_off_refuse_the_file(
         write_statistics=statistics,
     )
     path.write_bytes(path.read_bytes().replace(struct.pack("<i", 100), struct.pack("<i", 70_000)))
-    with pytest.raises(ImportFileError, match=f"'v.* of .*{fault}"):
-        read(path)
+    rows, rejects = read(path)
+    assert [row.payload for row in rows] == [canonical_json({"v": column[1].as_py()})]
+    [(line, reason)] = reasons(rejects)
+    assert line == 1
+    assert reason.startswith("has the number 70000, which its type (")
+
+
+def test_small_integers_without_statistics_are_read(path: Path) -> None:
+    kinds = [pa.int8(), pa.int16(), pa.uint8(), pa.uint16()]
+    values = [[-128, 127], [-(2**15), 2**15 - 1], [0, 255], [0, 2**16 - 1]]
+    columns = {str(kind): pa.array([*pair, None], kind) for kind, pair in zip(kinds, values, strict=True)}
+    for version in ("1.0", "2.6"):
+        pq.write_table(
+            pa.table({"id": ["a", "b", "c"], **columns}), path, write_statistics=False, version=version
+        )
+        rows, rejects = read(path)
+        assert rejects == []
+        assert [row.payload for row in rows] == [
+            canonical_json({str(kind): pair[0] for kind, pair in zip(kinds, values, strict=True)}),
+            canonical_json({str(kind): pair[1] for kind, pair in zip(kinds, values, strict=True)}),
+            canonical_json({str(kind): None for kind in kinds}),
+        ]
 
 
 def test_small_integers_that_fit_and_empty_columns_of_them_are_read(path: Path) -> None:

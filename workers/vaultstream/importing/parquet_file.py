@@ -1,8 +1,7 @@
-"""A Parquet file as a whole: whether it is one, all of it is there, and Arrow reads its integers as they are."""
+"""A Parquet file as a whole: whether it is one, and all of it is there."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,7 +17,6 @@ FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError)
 _MAGIC = b"PAR1"
 _FOOTER_END_BYTES = 8
 _PIECE_BYTES = 1 << 20
-_SMALL_BITS = 16
 
 
 def open_parquet(source: ImportSource) -> pq.ParquetFile:
@@ -73,42 +71,6 @@ def _refuse_several_files(source: ImportSource, file: pq.ParquetFile) -> None:
                 f"{source.subject} is more than one Parquet file, one after the other.",
                 hint="Import them one by one, the later ones with --append.",
             )
-
-
-def refuse_cut_integers(source: ImportSource, file: pq.ParquetFile, name: str) -> None:
-    """Refuses a column of integers of 8 or 16 bits that are stored as larger ones: Arrow would cut them off.
-
-    They are stored in 32 bits, and statistics show what they are. Without statistics the column is refused too.
-
-    Args:
-        source: the file, which the error names.
-        file: the same file.
-        name: of a column at the top; integers inside its lists and structs count.
-    """
-    for place in range(len(file.schema)):
-        column = file.schema.column(place)
-        within = column.path == name or column.path.startswith(f"{name}.")
-        if not within or column.logical_type.type != "INT":
-            continue
-        kind = json.loads(column.logical_type.to_json())
-        bits, signed = int(kind["bitWidth"]), bool(kind["isSigned"])
-        if bits > _SMALL_BITS:
-            continue
-        low, high = (-(2 ** (bits - 1)) if signed else 0), 2 ** (bits - signed) - 1
-        for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
-            found, values = group.column(place).statistics, group.column(place).num_values
-            if found and found.has_min_max:
-                fits = low <= found.min_raw <= found.max_raw <= high
-                fault = "which can't hold its values"
-            else:
-                fits = values == 0 or bool(found and found.has_null_count and found.null_count == values)
-                fault = "and no statistics that show whether it holds its values"
-            if not fits:
-                raise ImportFileError(
-                    f"The column {column.path!r} of {source.name} has integers of {bits} bits{'' if signed else ', unsigned'}, "
-                    f"{fault}.",
-                    hint="Create the file again with integers of 32 bits, or leave the column out with --payload-columns.",
-                )
 
 
 def first_line(error: Exception) -> str:

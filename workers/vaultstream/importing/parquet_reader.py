@@ -22,9 +22,9 @@ from vaultstream.importing.parquet_file import (
     FAULTS,
     first_line,
     open_parquet,
-    refuse_cut_integers,
     refuse_encrypted,
 )
+from vaultstream.importing.parquet_integers import find_unfit, has_small_integers, open_wide
 from vaultstream.importing.parquet_times import is_time, texts_of_times
 from vaultstream.importing.rows import Chunk, PayloadType, Row, fault_of_text
 
@@ -101,7 +101,9 @@ class ParquetReader:
     def _batches(self, names: list[str]) -> Iterator[tuple[pa.RecordBatch, dict[str, list[int | None]]]]:
         """Yields each batch with the seconds of its columns that are stored as INT96, by name; see `texts_of_times`."""
         wide = [name for name in names if self._stored.get(name) == "INT96"]
-        batches = self._file.iter_batches(self._batch_rows(), columns=names)
+        small = any(has_small_integers(self._types[name]) for name in names)
+        file = open_wide(self._source, self._file) if small else self._file
+        batches = file.iter_batches(self._batch_rows(), columns=names)
         if not wide:
             for batch in batches:
                 yield batch, {}
@@ -124,6 +126,9 @@ class ParquetReader:
         chunk = Chunk()
         faults: dict[int, str] = {}
         size = batch.num_rows
+        for name in batch.schema.names:
+            if has_small_integers(self._types[name]):
+                find_unfit(batch.column(name), self._types[name], faults)
         ids = [""] * size
         if not shape.numbered:
             ids = _ids(batch.column(shape.id_column), faults, wanted)
@@ -147,8 +152,6 @@ class ParquetReader:
         return int(max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, total))))
 
     def _check_types(self, shape: Shape) -> None:
-        for name in [*shape.composed, *([] if shape.numbered else [shape.id_column])]:
-            refuse_cut_integers(self._source, self._file, name)
         for name in shape.composed:
             if not _has_json_form(self._types[name]):
                 raise ImportFileError(
