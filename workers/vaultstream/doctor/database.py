@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaultstream.doctor.findings import Finding, failed, ok, warning
+from vaultstream.doctor.transactions import examine_queues
 from vaultstream.errors import SchemaVersionError, redact
 from vaultstream.plurals import counted
 from vaultstream.store import schema
@@ -35,8 +36,10 @@ class ServerHealth:
 
 
 async def examine_database(connection: Connection, url: str, *, embedded: bool) -> tuple[list[Finding], bool]:
-    """Checks the server and the schema; also returns whether this program works with the schema."""
+    """Checks the server and the schema; also returns whether this program works with the schema, and can read its tables."""
     health = ServerHealth(**dict(await fetch_one(connection, query("server_health"))))
+    if queues := await examine_queues(connection):
+        return [*judge_server(health, url), *queues], False
     current = schema.current_version()
     try:
         installed = await schema.find_schema(connection)

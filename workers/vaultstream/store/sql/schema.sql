@@ -5,7 +5,7 @@ SELECT version, works_from FROM vaultstream.schema_version ORDER BY version DESC
 SELECT set_config('lock_timeout', $1, true)
 
 -- name: lock_migrations
--- One migration at a time on a database. No role may take a lock that is in its way, unlike an advisory lock, which anyone may.
+-- One migration at a time on a database. Who may not use the schema can't take a lock that is in its way, unlike an advisory lock.
 LOCK TABLE vaultstream.schema_version IN SHARE ROW EXCLUSIVE MODE
 
 -- name: create_schema

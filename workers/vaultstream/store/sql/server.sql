@@ -78,6 +78,20 @@ WHERE l.granted AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg
   AND ($2::text[] IS NULL OR c.relname = ANY ($2::text[]) OR c.relname = ANY ($1::text[]) AND l.mode <> 'AccessShareLock')
 ORDER BY l.pid
 
+-- name: list_queues
+-- Who waits for a lock that keeps others from a table of ours, and does not own it: whoever comes later waits behind him. Postgres asks
+-- only after the wait whether he may do what he wants (CREATE RULE, CREATE TRIGGER, …). A deletion by the operator waits in its right,
+-- for a table of signatures. This reads no table of ours.
+SELECT DISTINCT l.pid, a.usename::text AS login
+FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE NOT l.granted AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+  AND c.relnamespace = to_regnamespace('vaultstream') AND NOT pg_has_role(a.usesysid, c.relowner, 'MEMBER')
+  AND NOT (c.relname ~ '^signatures_[0-9]+' AND coalesce(pg_has_role(a.usesysid, to_regrole('vaultstream_operator'), 'MEMBER'), false))
+ORDER BY l.pid
+
 -- name: list_advisory_lockers
 -- Sessions of others that hold the advisory lock of this database with the key $1, or, if $2 is not NULL, the keys $1 and $2.
 SELECT DISTINCT l.pid, p.gid AS prepared, coalesce(p.owner::text, a.usename::text, '?') AS login
