@@ -129,13 +129,16 @@ wheel: .venv/.runtime ## Build a wheel in dist/, with the native extension if it
 bench: .venv/.runtime ## Measure the rate by signers, keys, batch size, algorithm and records; draw docs/images. Goes on where it was broken off; half an hour on an idle machine. Option: BENCH_ARGS.
 	@$(BIN)/python hack/bench.py $(BENCH_ARGS)
 
-.PHONY: scenarios deadlines
+.PHONY: scenarios deadlines tune
 
 scenarios: .venv/.runtime ## Run all scenarios of the simulation beside tuned KEDA and the oracle; write docs/scenarios.md and its plots. Takes minutes.
 	@$(BIN)/python hack/scenarios.py
 
 deadlines: .venv/.runtime ## Measure how well finishing times hold over 200 seeds of each scenario; write docs/deadlines.md. Takes minutes.
 	@$(BIN)/python hack/deadlines.py
+
+tune: .venv/.runtime ## Search the defaults of the scaling decision over two thirds of the scenarios; write docs/tuning.md. Takes half an hour.
+	@$(BIN)/python hack/tune.py
 
 ##@ Debug
 

@@ -35,7 +35,7 @@ scenarios are data: [finishing.py](../workers/vaultstream/simulation/finishing.p
 
 **Where the peak is higher than {MOST_PEAK:g}, time was lost that others had to make up for.** With starts of 45 s, some twice as long, four signers have shown what a signer signs after 70 to 105 s,
 and those that are added sign one start later: a fifth of the time has passed. The next job asks for the right number at once. A rate that falls to 0.7 until the end is known when it has fallen, and each signer that is added then has
-less time. "near" has two minutes: the first step lasts a quarter of it. Other reserves and other errors of the rate were tried and changed the shares by less than their intervals ([tuning](tuning.md)).
+less time. "near" has two minutes: the first step lasts a quarter of it. Other errors of the rate were tried, and changed the shares by less than their intervals.
 
 | Scenario | In time | Alarms | First alarm, s | Peak: mean, p95 | Peak ≤ {MOST_PEAK:g} | Next job: in time; alarms; mean peak, share ≤ {MOST_PEAK:g} |
 | --- | --- | --- | --- | --- | --- | --- |

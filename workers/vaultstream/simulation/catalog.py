@@ -35,13 +35,13 @@ _TWO_STEPS: Final = (
 
 _WORSE: Final[Mapping[str, str]] = {
     "bulk": _TWO_STEPS,
-    "trickle": "A few signers sign an arrival sooner than the two that KEDA starts, and each costs a start; all arrivals end at the same time.",
+    "trickle": "Signers are asked for within a second of each arrival, and most arrivals cost a start. Where one signer still runs, its rate is not known in its first seconds, and four are asked for.",
     "noise": _TWO_STEPS,
     "slow start": "Four signers first show what a signer signs, and a slow start passes twice before the others sign. The jobs end before the rate of "
     "more signers is steady, so the next one believes what it knows only up to 16.",
-    "pending": "Four signers first show what a signer signs. As signers then wait for nodes, too little is learned for the next job.",
+    "pending": "Four signers first show what a signer signs, and those that find a node sign later. The next job knows it.",
     "spot wave": _TWO_STEPS,
-    "ten jobs": _TWO_STEPS,
+    "ten jobs": "Fewer signers run while the other jobs load Postgres, and more are tried only once the rate shows that the load has gone. The next job knows what they sign without it.",
     "NATS outage": _TWO_STEPS,
     "failover": _TWO_STEPS,
     "restart": _TWO_STEPS,
