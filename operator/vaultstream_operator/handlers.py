@@ -74,19 +74,24 @@ async def on_pod(event: kopf.RawEvent, memo: Runtime, **_: Any) -> None:
     memo.saw(PODS, event["type"], event["object"])
 
 
-_heard: dict[str, float] = {}
-"""When a watch of a namespace delivered something last, by the monotonic clock."""
+_heard: dict[tuple[str, str], float] = {}
+"""When the watch of a kind in a namespace delivered something last, by the monotonic clock."""
 
 
-def silent_for(namespace: str) -> float:
-    """Returns for how many seconds no watch of a namespace has delivered anything. A live one does so each minute."""
-    return time.monotonic() - _heard.get(namespace, -math.inf)
+def silent_for(kind: str, namespace: str) -> float:
+    """Returns for how many seconds the watch of a kind in a namespace has delivered nothing. A live one does so each minute.
+
+    Args:
+        kind: the plural of the resource.
+        namespace: empty for the watch of all namespaces.
+    """
+    return time.monotonic() - _heard.get((kind, namespace), -math.inf)
 
 
-def _hear(namespace: str, event: Any) -> None:
+def _hear(kind: str, namespace: str, event: Any) -> None:
     """Notes that a watch has delivered an event; those of the list with which it begins are no sign that it lives."""
     if event is not Bookmark.LISTED and event.get("type") is not None:
-        _heard[namespace] = time.monotonic()
+        _heard[kind, namespace] = time.monotonic()
 
 
 class Watches:
@@ -150,8 +155,8 @@ def _of_one_watch(watch: Callable[..., AsyncIterator[Any]]) -> Callable[..., Asy
     """Returns kopf's watch of one kind in one namespace, which begins again whatever ends it: kopf would end the process."""
 
     async def lasting(**given: Any) -> AsyncIterator[Any]:
-        namespace = str(given.get("namespace") or "")
-        where = f"{given['resource'].plural} in {namespace or 'all namespaces'}"
+        kind, namespace = str(given["resource"].plural), str(given.get("namespace") or "")
+        where = f"{kind} in {namespace or 'all namespaces'}"
         failures, listed_at, told_at = 0, -math.inf, -math.inf
         while True:
             try:
@@ -163,7 +168,7 @@ def _of_one_watch(watch: Callable[..., AsyncIterator[Any]]) -> Callable[..., Asy
                         listed_at = now
                         if failures > _LISTS_IN_A_ROW:
                             await asyncio.sleep(backoff(failures - _LISTS_IN_A_ROW, random.random()))  # noqa: S311
-                    _hear(namespace, event)
+                    _hear(kind, namespace, event)
                     if event is Bookmark.LISTED or _has_name(event):
                         yield event
                 return  # noqa: TRY300 - kopf's watch has ended, in a test

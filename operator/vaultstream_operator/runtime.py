@@ -15,6 +15,7 @@ from vaultstream_operator.adapters.ailing import Body
 from vaultstream_operator.adapters.kube_api import KubeError
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.mirror import JobKey
+from vaultstream_operator.adapters.paths import WATCHED
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.queue import WorkQueue
 from vaultstream_operator.reconciler import Reconciler
@@ -53,7 +54,7 @@ class Runtime:
         worked_in: returns the namespaces that ever had jobs; None if that can't be read now.
         listen: listens for hints at new batches of jobs until it is canceled, and passes each with its delay to what it is given.
         disconnect: closes the connections to NATS and Postgres: on exit kopf waits 5 s for tasks left on its loop.
-        silent_for: returns for how many seconds no watch of a namespace has delivered anything.
+        silent_for: returns for how many seconds the watch of a kind in a namespace has delivered nothing.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Runtime:
         worked_in: Callable[[], Awaitable[set[str] | None]],
         disconnect: Callable[[], Awaitable[None]],
         listen: Callable[[Callable[[JobKey, float], None]], Coroutine[None, None, None]] | None = None,
-        silent_for: Callable[[str], float] = lambda _: math.inf,
+        silent_for: Callable[[str, str], float] = lambda _kind, _namespace: math.inf,
     ) -> None:
         self._cluster = cluster
         self._reconciler = reconciler
@@ -208,8 +209,8 @@ class Runtime:
         self._ended = frozenset(ended)
         if not namespaces.everywhere:
             self._follow(namespaces.served - ended)  # watched again after the next list
-        # If that of another namespace delivers, the lists serve this one meanwhile, and no tenant ends the operator.
-        if not only_unsure and (not late or self._delivers(namespaces.served - late.keys())):
+        # The lists serve a namespace meanwhile, and no tenant whose changes are many ends the operator.
+        if not only_unsure and (not late or self._watches_live(namespaces.served - late.keys())):
             self._health.beat(WATCHES)
         self._metrics.resyncs.inc(len(news))
         for key in news:
@@ -217,6 +218,13 @@ class Runtime:
         await self._look_back()
         return True
 
-    def _delivers(self, namespaces: Collection[str]) -> bool:
-        """Returns whether a watch of any of these namespaces lives. That one has nothing to tell is no proof."""
-        return any(self._silent_for(namespace) < HEARD_SECONDS for namespace in namespaces)
+    def _watches_live(self, punctual: Collection[str]) -> bool:
+        """Returns whether a watch delivers in one of these namespaces, or, if all are watched as one, each watch does.
+
+        That there is nothing to tell is no proof: a live watch tells that, too.
+        """
+        if self._cluster.namespaces.everywhere:
+            return all(self._silent_for(kind, "") < HEARD_SECONDS for kind in WATCHED)
+        return any(
+            self._silent_for(kind, namespace) < HEARD_SECONDS for namespace in punctual for kind in WATCHED
+        )

@@ -14,7 +14,9 @@ from support.waiting import eventually
 from vaultstream.errors import ServiceError
 from vaultstream.telemetry.health import Health
 from vaultstream_operator import runtime
+from vaultstream_operator.adapters.mirror import PODS
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
+from vaultstream_operator.adapters.paths import WATCHED
 from vaultstream_operator.metrics import OperatorMetrics
 from vaultstream_operator.runtime import HEARD_SECONDS, LIVE_SECONDS, Runtime
 
@@ -100,7 +102,7 @@ def made(
         follow=follow,
         worked_in=nowhere,
         disconnect=AsyncExitStack().aclose,
-        silent_for=lambda namespace: (silent or {}).get(namespace, math.inf),
+        silent_for=lambda kind, namespace: (silent or {}).get(namespace or kind, math.inf),
     )
     return work, health
 
@@ -203,6 +205,20 @@ async def test_a_dead_watch_ends_liveness_unless_that_of_another_namespace_deliv
         await rounds(cluster)
         failing = [check.name for check in health.live().checks if not check.ok]
         assert failing == ([] if alive else ["watch loop"])
+
+
+@pytest.mark.parametrize(("seconds", "alive"), [(60.0, True), (HEARD_SECONDS + 1, False)])
+async def test_a_flood_that_one_watch_of_all_namespaces_is_behind_with_ends_nothing_while_each_watch_delivers(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, alive: bool
+) -> None:
+    cluster, clock = Cluster(), Clock()
+    silent = dict.fromkeys(WATCHED, 1.0) | {PODS: seconds}
+    async with started(cluster, clock, monkeypatch, silent=silent) as health:
+        cluster.late = {"shop": "900 changes of pods"}
+        await rounds(cluster)
+        clock.now += LIVE_SECONDS + 1
+        await rounds(cluster)
+        assert health.live().ok is alive
 
 
 async def test_refusals_without_an_end_do_not_put_off_full_lists(monkeypatch: pytest.MonkeyPatch) -> None:

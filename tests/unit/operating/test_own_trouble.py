@@ -76,7 +76,7 @@ async def test_what_a_watch_delivers_after_its_list_is_a_sign_of_life_and_so_is_
 
         async for _ in handlers._of_one_watch(deliver)(resource=Kind(), namespace=namespace):
             pass
-        return handlers.silent_for(namespace)
+        return handlers.silent_for(JOBS, namespace)
 
     assert await watched("listed", ADDED | {"type": None}, Bookmark.LISTED) == math.inf
     assert await watched("changed", Bookmark.LISTED, ADDED) < 30
