@@ -69,6 +69,16 @@ async def test_a_whole_job_without_its_deletion(sealed: SealedJob) -> None:
         await sealed.verify()
 
 
+async def test_no_log_of_others_that_is_broken_hides_a_job_that_is_gone(sealed: SealedJob) -> None:
+    """A tenant may have entered anything in its own log."""
+    await remove_job(
+        sealed,
+        "INSERT INTO vaultstream.logs (log_no, origin, tenant, size) OVERRIDING SYSTEM VALUE VALUES (0, 'x/tenants/shop', 'shop', 1)",
+    )
+    with pytest.raises(AuditError, match=r"is gone: the log .* has it with 12 records"):
+        await sealed.verify(SealTrust())
+
+
 async def test_a_whole_job_with_its_logs(sealed: SealedJob) -> None:
     logs = ("log_entries", "checkpoints", "logs", "audit_events", "audited_jobs")
     await remove_job(sealed, *(f"DELETE FROM vaultstream.{table}" for table in logs))

@@ -199,6 +199,14 @@ def test_a_ring_without_a_key_that_is_needed_fails() -> None:
     assert "kek-000000000000 (2 keys)" in judge_ring(ring, {"kek-000000000000": 2}).message
 
 
+def test_no_number_of_wrapped_keys_that_a_login_has_added_fills_the_report() -> None:
+    ring = KeyRing((KeyEncryptionKey.generate(),))
+
+    message = judge_ring(ring, {f"{number}{'k' * 1000}": 1 for number in range(5000)}).message
+    assert "and 4,990 more" in message
+    assert len(message) < 2000
+
+
 def test_an_envelope_that_was_changed_is_a_failure_that_shows_no_secret() -> None:
     ring = KeyRing((KeyEncryptionKey.generate(),))
     wrapped = wrap(ring.primary, b"secret", job="j", key_id="k", version=1, algorithm=Algorithm.ED25519)

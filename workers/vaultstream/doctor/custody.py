@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vaultstream.store.database import Connection
 
 CHECK = "key-encryption keys"
+_SHOWN = 10
+"""Missing key-encryption keys that are named; a keys login can add keys with any names of them."""
 
 
 def examine_kek_file(path: Path) -> tuple[Finding, KeyRing | None]:
@@ -70,7 +72,9 @@ def judge_ring(ring: KeyRing, used: Mapping[str, int]) -> Finding:
     """Checks that the file has every key-encryption key that wrapped keys need (`used`: id to number of keys)."""
     missing = {kek_id: keys for kek_id, keys in used.items() if kek_id not in ring.ids}
     if missing:
-        named = ", ".join(f"{kek_id} ({counted(keys, 'key')})" for kek_id, keys in missing.items())
+        shown = [f"{kek_id[:100]} ({counted(keys, 'key')})" for kek_id, keys in missing.items()]
+        more = f" and {len(shown) - _SHOWN:,} more" if len(shown) > _SHOWN else ""
+        named = ", ".join(shown[:_SHOWN]) + more
         return failed(
             "wrapped keys",
             f"The ring lacks key-encryption keys that wrapped keys need: {named}.",

@@ -153,6 +153,7 @@ async def lock_log(
     Raises:
         asyncpg.InvalidParameterValueError: the log with that origin is of another job or tenant.
         asyncpg.LockNotAvailableError: another transaction has held the log for too long.
+        asyncpg.ConfigurationLimitExceededError: the tenant has too many logs of seals.
     """
     text = query("lock_log")
     row = await fetch_one(connection, text, *arguments(text, origin=origin, job_no=job_no, tenant=tenant))

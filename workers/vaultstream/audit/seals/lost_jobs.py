@@ -50,6 +50,7 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
         )
     error = UnknownJobError(name)
     missing: list[tuple[LoggedJob, Log]] = []
+    faults: list[ProofError] = []
     for row in await connection.fetch(query("audit_seal_logs")):
         ours, log = trust.has_key_of(row["origin"]), None
         try:
@@ -60,7 +61,8 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
         except ProofError as fault:
             if (log is not None and not log.size) or (trust.keys and not ours):
                 continue  # nothing was entered yet, or it is of others
-            return AuditError(f"There is no job named {name!r}. {fault.message}", hint=fault.hint)
+            faults.append(fault)  # another log may have the job
+            continue
         missing += [(job, log) for job in logged if job.deleted_at is None]
         if logged:
             kept = await known_tokens(connection, logged)
@@ -69,6 +71,8 @@ async def explain_unknown(connection: Connection, name: str, trust: SealTrust) -
     for job, log in missing:
         if job.token not in deleted:
             return AuditError(f"{await lost(connection, job, log)}.", hint=await _way_out(connection, job))
+    if faults:
+        return AuditError(f"There is no job named {name!r}. {faults[0].message}", hint=faults[0].hint)
     return error
 
 
