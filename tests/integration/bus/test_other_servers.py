@@ -16,9 +16,11 @@ from support.waiting import eventually
 from vaultstream.bus.address import BusAddress
 from vaultstream.bus.connection import connect_bus
 from vaultstream.bus.dispatch import require_streams
+from vaultstream.bus.inspection import list_streams
 from vaultstream.bus.nkeys import NatsKey
+from vaultstream.bus.subjects import RECORDS_STREAM
 from vaultstream.doctor.findings import Level
-from vaultstream.doctor.streams import examine_bus
+from vaultstream.doctor.streams import examine_bus, judge_stream
 from vaultstream.errors import BusError, UsageError
 from vaultstream.local.ports import choose_port
 
@@ -44,6 +46,21 @@ async def test_a_stream_that_has_our_subjects_is_named(tmp_path: Path, subjects:
         await bus.jetstream.add_stream(name="AUDIT", subjects=subjects, no_ack=subjects == [">"])
         with pytest.raises(BusError, match=r"AUDIT .* overlap"):
             await require_streams(bus)
+
+
+async def test_a_stream_of_our_name_with_other_subjects_is_named(tmp_path: Path) -> None:
+    jetstream = {"store_dir": str(tmp_path / "store")}
+    async with (
+        other_nats(tmp_path, jetstream=jetstream) as port,
+        connect_bus(anonymous(port), role="command") as bus,
+    ):
+        await bus.jetstream.add_stream(name=RECORDS_STREAM, subjects=["other.>"])
+        with pytest.raises(BusError, match=r"with other subjects: other\.> instead of records\.>") as caught:
+            await require_streams(bus)
+        [stream] = await list_streams(bus)
+        told = judge_stream(RECORDS_STREAM, stream, wanted_now=False)
+        assert told.level is Level.FAILED
+        assert told.hint == caught.value.hint  # not to remove what another program has
 
 
 async def test_a_connection_that_the_server_ends_with_an_error_is_opened_again(tmp_path: Path) -> None:

@@ -70,6 +70,16 @@ def overlap_error(stream: str, others: Sequence[str]) -> BusError:
     )
 
 
+def foreign_error(stream: str, subjects: Sequence[str], wanted: Sequence[str]) -> BusError | None:
+    """Returns the error for a stream that has the name of ours and not our subjects; None: it has them."""
+    if set(wanted) <= set(subjects):
+        return None
+    return BusError(
+        f"There is a stream {stream} with other subjects: {shortened(', '.join(subjects)) or 'none'} instead of {', '.join(wanted)}.",
+        hint="Give VaultStream a NATS account of its own if another program made it; else remove it: workers create it again from Postgres.",
+    )
+
+
 async def find_overlap(bus: Bus, subjects: Sequence[str], *, except_for: str) -> list[str]:
     """Returns the streams of others that have some of our subjects; none if this user may not ask for them.
 

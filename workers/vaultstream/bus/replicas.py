@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nats.js.errors import APIError, NotFoundError
 
-from vaultstream.bus.answers import explain_answer, find_overlap
+from vaultstream.bus.answers import explain_answer, find_overlap, foreign_error
 from vaultstream.errors import BusError, shortened
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
     them.
 
     Raises:
-        BusError: there are fewer servers than replicas, another stream has its subjects, or JetStream refuses it otherwise.
+        BusError: there are fewer servers than replicas, another stream has its subjects, it has not our subjects, or JetStream refuses it otherwise.
         nats.errors.Error: NATS does not answer.
     """
     try:
@@ -51,6 +51,8 @@ async def _ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
         asked = bus.jetstream.add_stream(config.evolve(num_replicas=wanted))
         await bus.answer(_placed(asked, wanted))
         return True
+    if foreign := foreign_error(str(name), present.subjects or [], config.subjects or []):
+        raise foreign
     had = present.num_replicas or 1
     if had < wanted:
         asked = bus.jetstream.update_stream(present.evolve(num_replicas=wanted))

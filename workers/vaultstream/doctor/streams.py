@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 from nats.js.errors import ServiceUnavailableError as JetStreamUnavailableError
 
 from vaultstream.api import JobState
-from vaultstream.bus.answers import JETSTREAM_HINT, find_overlap, overlap_error
+from vaultstream.bus.answers import JETSTREAM_HINT, find_overlap, foreign_error, overlap_error
 from vaultstream.bus.inspection import StreamState, list_streams
 from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.records import MAX_BATCH_MESSAGE_BYTES, ConsumerLag, RecordsStream
@@ -118,10 +118,12 @@ def judge_stream(
     ]
     differing += [f"configuration has {field}" for field in stream.foreign]
     if differing:
+        foreign = foreign_error(name, stream.subjects, cast("list[str]", _WANTED[name]["subjects"]))
         return failed(
             check,
             f"Its {'; its '.join(differing)}.",
-            f"Remove it (`nats stream rm {name}`): workers create it again from Postgres.",
+            (foreign and foreign.hint)
+            or f"Remove it (`nats stream rm {name}`): workers create it again from Postgres.",
         )
     if stream.replicas < replicas:
         return warning(
