@@ -109,6 +109,22 @@ async def test_a_worker_logs_in_with_its_own_role_only(
         await connection.close()
 
 
+@pytest.mark.parametrize("role", ROLES)
+async def test_no_login_of_a_role_waits_for_a_lock_of_a_table_that_it_may_not_have(
+    bundled: BundledServices, role: str
+) -> None:
+    secret = bundled.chart.secret(f"vaultstream-{role}", TEAMS[0])
+    connection = await login(bundled, secret["database-url"])
+    try:
+        async with connection.transaction():
+            with pytest.raises(
+                asyncpg.InsufficientPrivilegeError, match="CREATE RULE is not for logins of VaultStream"
+            ):
+                await connection.execute("CREATE RULE r AS ON INSERT TO vaultstream.jobs DO INSTEAD NOTHING")
+    finally:
+        await connection.close()
+
+
 async def readers(services: BundledServices, table: str) -> set[tuple[str, str, str]]:
     """Whose logins can read a table: the role of a Secret, its namespace, and the key of the URL."""
     found = set()

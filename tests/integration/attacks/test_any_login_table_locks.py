@@ -24,7 +24,7 @@ from vaultstream.store.jobs import delete_job
 
 pytestmark = pytest.mark.integration
 
-NO_DDL = Path(__file__).parents[3] / "examples" / "production" / "no-ddl.sql"
+NO_DDL = Path(__file__).parents[3] / "charts" / "vaultstream" / "files" / "postgres" / "no-ddl.sql"
 LOCKING = [
     "CREATE RULE mine AS ON INSERT TO vaultstream.jobs DO INSTEAD NOTHING",
     "CREATE TEMPORARY TABLE mine PARTITION OF vaultstream.jobs DEFAULT",

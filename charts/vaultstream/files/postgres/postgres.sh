@@ -42,6 +42,8 @@ start() {
     fi
     # The password is that of the Secret, whatever it was when the volume was created.
     echo "ALTER ROLE vaultstream PASSWORD $(literal "$secrets/owner")" | alone "$data" postgres
+    # No login of a worker may keep a table from all others by a statement that it may not execute.
+    sed '/^ *--/d; /^\\/d' "$settings/no-ddl.sql" | tr '\n' ' ' | alone "$data" vaultstream
     exec postgres -D "$data" -c config_file="$settings/postgresql.conf"
 }
 

@@ -1,8 +1,9 @@
 -- Refuses to the logins of VaultStream's roles every statement that creates, changes or drops objects. No worker, no operator and no
 -- auditor makes any. Without it, each of these logins can stop all jobs of the database: CREATE RULE, CREATE TRIGGER and others wait for a
 -- lock of a whole table before Postgres asks whether they are allowed, and whoever reads the table waits behind them.
--- Run it as a superuser, in the database of VaultStream, after the first migration:
---   psql --file examples/production/no-ddl.sql
+-- Run it as a superuser, in the database of VaultStream:
+--   psql --file charts/vaultstream/files/postgres/no-ddl.sql
+-- The Postgres that comes with the chart has it.
 -- To take it back: DROP EVENT TRIGGER vaultstream_no_ddl; DROP SCHEMA vaultstream_guard CASCADE;
 \set ON_ERROR_STOP on
 BEGIN;
