@@ -32,9 +32,7 @@ def test_the_next_job_begins_at_the_knee() -> None:
     short = replace(CEILING, records=800_000)
     oracle = simulate(short, 0, lambda _: Planned(best_plan(short)))
     run = simulate(replace(short, prior=simulate(short, 1).prior.moved(-4_000.0)))
-    assert (
-        run.pod_seconds <= 1.2 * oracle.pod_seconds
-    )  # before: 10 times as many
+    assert run.pod_seconds <= 1.2 * oracle.pod_seconds  # before: 10 times as many
     assert run.makespan <= 1.03 * oracle.makespan
 
 
