@@ -44,7 +44,7 @@ async def test_a_namespace_has_no_more_jobs_and_no_larger_ones_than_the_limits_a
     await install_definition(client)
     await client.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     large = {"example.com/note": "x" * 2100}
-    await client.call("POST", jobs, job("before", annotations=large, finalizers=[FINALIZER]))
+    await client.call("POST", jobs, job("before", annotations=large))
     collections = {
         "ResourceQuota": f"/api/v1/namespaces/{NAMESPACE}/resourcequotas",
         "ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
@@ -82,14 +82,19 @@ async def test_a_namespace_has_no_more_jobs_and_no_larger_ones_than_the_limits_a
     assert await refused(
         job("large", finalizers=[f"example.com/{n:040}" for n in range(50)]), "may have 2048"
     )
-    await client.call("POST", jobs, job("small", annotations={"example.com/note": "x" * 1900}))
+    await client.call("POST", jobs, job("small", annotations={"example.com/note": "x" * 2030}))
     await put(client, collections["ResourceQuota"], quota)
     # Kubernetes counts objects of a new kind only some minutes after its definition: until then, it refuses all.
     third = job("third")
     await eventually(lambda: refused(third, "quota: vaultstream-signingjobs"), what="the quota")
     await client.call("DELETE", f"{collections['ResourceQuota']}/vaultstream-signingjobs")
 
-    # One that was there before can be changed, and deleted.
+    # The operator's finalizer does not count, and one that was there before can be changed, and deleted.
+    for name in ("small", "before"):
+        await client.call("PATCH", path_of(NAMESPACE, name), {"metadata": {"finalizers": [FINALIZER]}})
+    foreign = {"metadata": {"finalizers": [FINALIZER, "example.com/hold"]}}
+    with pytest.raises(RefusedError, match="may have 2048"):
+        await client.call("PATCH", path_of(NAMESPACE, "before"), foreign)
     await client.call("PATCH", path_of(NAMESPACE, "before"), {"spec": {"suspend": True}})
     await client.call("PATCH", path_of(NAMESPACE, "before"), {"metadata": {"finalizers": []}})
     await client.call("DELETE", path_of(NAMESPACE, "before"))

@@ -135,7 +135,7 @@ def test_values_of_a_release_from_before_these_were_added_mean_the_defaults(tmp_
     chart = tmp_path / "vaultstream"
     shutil.copytree(CHART, chart)
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    for name in ("global", "enabled"):
+    for name in ("global", "enabled", "limits"):
         del values[name]
     for name in (*WorkerShape.model_fields, "affinity"):
         values["workers"].pop(to_camel(name), None)
