@@ -107,6 +107,15 @@ def test_an_id_that_is_the_name_of_its_column_is_a_record_among_ids_of_text(path
     assert reasons(rejects) == [(5, "is the header again")]
 
 
+@pytest.mark.parametrize("before", ["c-1,a,5\n", ""])
+def test_the_name_of_the_id_beside_that_of_another_column_is_a_header_also_among_ids_of_text(
+    path: Path, before: str
+) -> None:
+    path.write_text(f"id,name,amount\n{before}id,Amount,currency\nc-2,7,EUR\n")
+    with pytest.raises(ImportFileError, match="is the header again, with other columns"):
+        read(path)
+
+
 def test_a_separator_that_is_announced_again_is_no_record(path: Path) -> None:
     path.write_text("sep=,\nid,name\n1,a\nsep=,\nid,name\n2,b\n")
     rows, rejects = read(path)

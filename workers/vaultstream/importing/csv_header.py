@@ -39,16 +39,19 @@ class CsvHeader:
         Args:
             row: as many values as the header has.
             id_place: which of them is the id; None: rows are numbered.
-            first_id: the id of a record before; None: there is none. If it is text, the name of a column may be an id, too.
+            first_id: the id of a record before; None: there is none. If it is text, the name of its column may be an id, too, but not
+                beside that of another column.
         """
         own, names = _plain(row), _plain(self.names)
         if own[: len(names)] == names:
             return False
         if sorted(own) == sorted(names):
             return True
-        if id_place is None or first_id is None or own[id_place] != names[id_place]:
+        if id_place is None or own[id_place] != names[id_place]:
             return False
-        return is_bigint(first_id) or is_uuid(first_id)
+        if not set(own).isdisjoint({*names} - {names[id_place], ""}):
+            return True
+        return first_id is not None and (is_bigint(first_id) or is_uuid(first_id))
 
 
 def _plain(row: Sequence[str]) -> list[str]:
