@@ -105,6 +105,14 @@ def test_every_path_that_contributing_names_is_there() -> None:
     assert [name for name in own_names if not (operator / name).exists()] == []
 
 
+def test_every_file_of_the_repository_that_a_program_names_is_there() -> None:
+    programs = [page for folder in ("workers", "cli", "operator") for page in (ROOT / folder).rglob("*.py")]
+    path = re.compile(r"\b(?:charts|deploy|docs|examples|hack)/[\w./-]+\.[a-z]+\b")
+    named = {name for program in programs for name in path.findall(program.read_text())}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    assert len(named) > 5
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [

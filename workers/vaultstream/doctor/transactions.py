@@ -71,6 +71,6 @@ def judge_queues(found: Sequence[Locker]) -> list[Finding]:
             "locks of tables",
             "Everybody who needs a table of the schema may have to wait behind those who want to lock it and do not own it: "
             f"{named(found[:_SHOWN])}{more}. Nothing else was checked in Postgres.",
-            f"{hint_to_end(found[:_SHOWN])} No part of VaultStream waits for such a lock; examples/production/no-ddl.sql refuses it.",
+            f"{hint_to_end(found[:_SHOWN])} No part of VaultStream waits for such a lock; charts/vaultstream/files/postgres/no-ddl.sql refuses it.",
         )
     ]
