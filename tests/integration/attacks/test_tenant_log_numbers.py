@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
 from support.as_user import connect
+from support.engine import add_job
 from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
+from support.sealing import new_seal_key
+from vaultstream.errors import ProofError
+from vaultstream.sealing.sealer import Sealer
 from vaultstream.store.logs import lock_log
 
 pytestmark = pytest.mark.integration
@@ -16,7 +22,7 @@ SHOP, BANK = TENANTS
 
 
 async def test_a_tenant_has_a_limited_number_of_logs_of_seals_and_leaves_others_theirs(
-    tenants_database: GuardedDatabase,
+    tenants_database: GuardedDatabase, tmp_path: Path
 ) -> None:
     async with (
         connect(tenants_database.urls["owner"]) as owner,
@@ -30,5 +36,8 @@ async def test_a_tenant_has_a_limited_number_of_logs_of_seals_and_leaves_others_
         await lock_log(shop, f"1/tenants/{SHOP}", tenant=SHOP)
         with pytest.raises(asyncpg.ConfigurationLimitExceededError, match="5,000 logs of seals"):
             await lock_log(shop, f"0/tenants/{SHOP}", tenant=SHOP)
+        sealer = Sealer(new_seal_key(), tmp_path, await add_job(owner, tenant=SHOP))
+        with pytest.raises(ProofError, match=f"too many logs of seals of the tenant '{SHOP}'"):
+            await sealer.seal(shop)  # which the message of the job is; Postgres is not called unreachable
         await lock_log(shop, f"1/tenants/{SHOP}", tenant=SHOP)
         await lock_log(bank, f"1/tenants/{BANK}", tenant=BANK)

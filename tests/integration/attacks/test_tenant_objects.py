@@ -11,6 +11,7 @@ from support.guarded import GuardedDatabase
 from support.guarded_fixtures import TENANTS
 from vaultstream.store import schema
 from vaultstream.store.jobs import Job, delete_job
+from vaultstream.store.sql import functions
 
 pytestmark = pytest.mark.integration
 
@@ -19,6 +20,10 @@ INSERTED = (
     "vaultstream.insert_signatures_{no}(null::bigint[], null::bigint[], 1, ''::bytea, null::int[], null::int[], "
     "null::timestamptz[], null::int[], null::int[], null::int[], null::boolean[], false)"
 )
+
+[DROP_SIGNATURES] = [text for text in functions() if "FUNCTION vaultstream.drop_signatures" in text]
+"""Each migration runs it."""
+LOCKED = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND relation = $1::regclass"
 
 
 async def test_no_object_over_the_signatures_of_a_job_holds_up_its_deletion(
@@ -35,11 +40,27 @@ async def test_no_object_over_the_signatures_of_a_job_holds_up_its_deletion(
             )
             await delete(tenants_database, job)
             assert await left(owner, job) == (0, 1)
-            await schema.migrate(owner)
+            async with owner.transaction():
+                await owner.execute(DROP_SIGNATURES)
+                assert not await owner.fetchval(LOCKED, job.signatures_table)  # the table of locks is small
             assert await left(owner, job) == (0, 1)
             await shop.execute("DISCARD TEMP")
         await schema.migrate(owner)
         assert await left(owner, job) == (None, 0)
+
+
+async def test_a_migration_removes_only_so_many_leftovers_as_the_table_of_locks_has_room_for(
+    tenants_database: GuardedDatabase,
+) -> None:
+    count = r"SELECT count(*) FROM pg_class WHERE relname ~ '^signatures_9000\d{3}$'"
+    async with connect(tenants_database.urls["owner"]) as owner:
+        await owner.execute(
+            "DO $$ BEGIN FOR n IN 9000000..9000201 LOOP EXECUTE format('CREATE TABLE vaultstream.signatures_%s ()', n); END LOOP; END $$"
+        )
+        await owner.execute(DROP_SIGNATURES)
+        assert await owner.fetchval(count) == 2
+        await owner.execute(DROP_SIGNATURES)
+        assert await owner.fetchval(count) == 0
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,7 @@ async def test_every_function_of_the_schema_that_has_its_owner_s_rights_has_a_pa
             "is_public_key",
             "add_dead_letters",
             "drop_signatures",
+            "is_used_by_others",
         ),
         *(
             "guard_jobs",

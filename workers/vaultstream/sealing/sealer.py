@@ -333,6 +333,12 @@ class Sealer:
                 f"The log {origin!r} in Postgres is of another job or tenant.",
                 hint="Give each tenant a seal key of its own, as in docs/keys-and-custody.md.",
             ) from None
+        except asyncpg.ConfigurationLimitExceededError:  # nothing that time heals
+            raise ProofError(
+                f"Postgres makes no log {origin!r}: there are too many logs of seals of {f'the tenant {tenant!r}' if tenant else 'no tenant'}.",
+                hint="Each name of a seal key has a log. If so many names are nobody's of yours, the login of the records workers is an "
+                "intruder's: give them another one, and the seal key the name that it had.",
+            ) from None
         await self._continuity.require(connection, found, copy)
         return found
 
