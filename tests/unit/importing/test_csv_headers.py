@@ -116,6 +116,22 @@ def test_the_name_of_the_id_beside_that_of_another_column_is_a_header_also_among
         read(path)
 
 
+def test_a_line_under_the_header_with_the_name_of_the_id_does_not_make_numbers_text(path: Path) -> None:
+    """As where a second line says what the columns are."""
+    path.write_text("id,name\nID,Full name\n1,Ada\n")
+    with pytest.raises(
+        ImportFileError, match=r"Line 2 .* is the header again, with other columns"
+    ) as refused:
+        read(path)
+    assert "explains the columns, remove it" in str(refused.value.hint)
+
+
+def test_an_id_that_is_the_name_of_its_column_may_be_the_first_one_among_ids_of_text(path: Path) -> None:
+    path.write_text("id,country\nid,Indonesia\nIS,Iceland\n")
+    rows, rejects = read(path)
+    assert ([row.id for row in rows], rejects) == (["id", "IS"], [])
+
+
 def test_a_separator_that_is_announced_again_is_no_record(path: Path) -> None:
     path.write_text("sep=,\nid,name\n1,a\nsep=,\nid,name\n2,b\n")
     rows, rejects = read(path)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaultstream.importing.ids import is_bigint, is_uuid
+from vaultstream.importing.ids import is_number_or_uuid, is_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class CsvHeader:
             return False
         if not set(own).isdisjoint({*names} - {names[id_place], ""}):
             return True
-        return first_id is not None and (is_bigint(first_id) or is_uuid(first_id))
+        return first_id is not None and is_number_or_uuid(first_id)
 
 
 def _plain(row: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from vaultstream.importing.csv_header import (
     unmarked,
 )
 from vaultstream.importing.encoding import TO_UTF_8
-from vaultstream.importing.ids import fault_of
+from vaultstream.importing.ids import fault_of, is_number_or_uuid
 from vaultstream.importing.lines import MAX_LINE_BYTES, Lines
 from vaultstream.importing.quotes import swallows_records
 from vaultstream.importing.rejects import Reject
@@ -53,6 +53,9 @@ class CsvReader:
         self._header = self._read_header()
         self.columns = self._header.names
         self._first_id: str | None = None
+        """The first id that is not the name of its column."""
+        self._named_line: int | None = None
+        """The first line whose id is that name, before there was another one to compare it with."""
 
     def _read_header(self) -> CsvHeader:
         source, lines = self._source, self._lines
@@ -164,7 +167,7 @@ class CsvReader:
             if fault := fault_of(row[id_place], wanted):
                 raise RejectedError(fault)
             if self._first_id is None:
-                self._first_id = row[id_place]
+                self._note_first(line, row[id_place], id_name)
             return Row(line, number, row[id_place], payload_of(row))
 
         return make
@@ -177,10 +180,22 @@ class CsvReader:
         if self._header.is_repeated_by(row):
             raise RejectedError("is the header again")
         if self._header.is_replaced_by(row, id_place, self._first_id):
-            raise ImportFileError(
-                f"Line {line} of {self._source.name} is the header again, with other columns or in another order.",
-                hint="These are two files in one: import them one by one, the second with --append.",
-            )
+            raise self._other_header(line)
+
+    def _note_first(self, line: int, found: str, id_name: str) -> None:
+        """Notes the first id; refuses the file if a line before it had the id column's own name, and ids are no text."""
+        if unmarked(found).strip().casefold() == id_name:
+            self._named_line = self._named_line or line
+            return
+        self._first_id = found
+        if self._named_line is not None and is_number_or_uuid(found):
+            raise self._other_header(self._named_line)
+
+    def _other_header(self, line: int) -> ImportFileError:
+        return ImportFileError(
+            f"Line {line} of {self._source.name} is the header again, with other columns or in another order.",
+            hint="If these are two files in one, import them one by one, the second with --append. If it explains the columns, remove it.",
+        )
 
     def _rejected_whole(self, line: int, reason: str) -> Reject:
         """Returns a record whose shape is wrong as rejected, with all its lines: each of them may be a record."""

@@ -33,6 +33,11 @@ def is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
+def is_number_or_uuid(text: str) -> bool:
+    """Whether ids like `text` are no text."""
+    return is_bigint(text) or is_uuid(text)
+
+
 def fault_of(text: str | None, wanted: IdType | None = None) -> str | None:
     """Returns why an id is refused, or None if it is valid.
 
