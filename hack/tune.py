@@ -1,6 +1,6 @@
 """Searches the defaults of the scaling decision on two thirds of the scenarios, and writes docs/tuning.md. `hack/tune.py [SEEDS]`.
 
-One default after the other is set to other values. A value is better if the score is lower by more than its standard error; ties keep
+One default after the other is set to other values. A value is better if the score is lower by more than two standard errors; ties keep
 the default. The rest of the scenarios are held out: they only show what the outcome is worth.
 """
 
@@ -24,7 +24,7 @@ from vaultstream.simulation.run import SimulatedRun, learned_from, simulate
 from vaultstream.simulation.scenario import Scenario
 
 PAGE = Path(__file__).parents[1] / "docs" / "tuning.md"
-SEEDS = 2
+SEEDS = 1
 FIRST_EARLIER = 1000
 MISSED: Final = 3.0
 """What a missed finishing time or a false alarm costs: as much as a makespan that is 20 times as long."""
