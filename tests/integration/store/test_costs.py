@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import asyncpg
 import pytest
 
 import progress_costs
 from support.engine import add_batches, add_job, claim_one, commit, signed
+from vaultstream.scaling.workload import RATE_WINDOW_SECONDS
+from vaultstream.store.database import PLANS_ONCE
 from vaultstream.store.leases import COMMITTED
+from vaultstream.store.progress import progress_statement
 
 pytestmark = pytest.mark.integration
 
@@ -43,3 +50,22 @@ async def test_reading_the_progress_of_a_job_costs_the_same_however_many_batches
     assert small.keys() == large.keys() == {"progress", "last settled", "outstanding"}
     for name, read in large.items():
         assert 0 < read <= small[name] + 12, name  # one level more of each index
+
+
+async def test_a_session_that_plans_once_expects_few_batches_in_the_window_of_the_rate(
+    db: asyncpg.Connection,
+) -> None:
+    """If it expected a third of all, it would read all of them, where there is one job."""
+    token = await progress_costs.fill(db, 2_000)
+    for name, value in PLANS_ONCE.items():
+        await db.execute(f"SET {name} = {value}")
+    await db.execute(f"PREPARE progress (text, float8) AS {progress_statement()}")
+    text = await db.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE progress ('{token}', {RATE_WINDOW_SECONDS})")
+    plans = {plan.get("Alias"): plan for plan in _plans(json.loads(text)[0]["Plan"])}
+    assert plans["lately"]["Plan Rows"] <= max(1, plans["first"]["Plan Rows"] / 50)
+
+
+def _plans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from _plans(part)

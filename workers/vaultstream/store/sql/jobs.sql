@@ -126,8 +126,9 @@ LEFT JOIN LATERAL ({keys}) AS k ON true
 
 -- name: kept_counts
 -- The counts of job j, if they are kept. This reads the same number of rows however many batches a job has: its keys, the batches that were
--- settled in the window $2, and those that wait for another attempt. Batches that were settled before the checkpoint of publishing has
--- passed them count as unpublished for that moment.
+-- settled in the window $2, and those that wait for another attempt. Without a second bound of the window, a plan for any value of $2 would
+-- expect a third of all batches in it, and read all. Batches that were settled before the checkpoint of publishing has passed them count as
+-- unpublished for that moment.
 SELECT
     c.found AS records, s.signed, c.found - s.signed - s.dead + c.risen AS records_left,
     c.cut - c.splits AS batches, s.done AS batches_done, c.cut - c.splits - s.done AS batches_left,
@@ -136,7 +137,8 @@ SELECT
     (SELECT first.settled_at FROM vaultstream.batches AS first
      WHERE first.job_no = c.job_no AND first.settled_at IS NOT NULL ORDER BY first.settled_at LIMIT 1) AS first_settled_at,
     (SELECT coalesce(sum(lately.signed + lately.dead), 0)::bigint FROM vaultstream.batches AS lately
-     WHERE lately.job_no = c.job_no AND lately.settled_at > statement_timestamp() - make_interval(secs => $2)) AS settled_lately,
+     WHERE lately.job_no = c.job_no AND lately.settled_at > statement_timestamp() - make_interval(secs => $2)
+         AND lately.settled_at < 'infinity') AS settled_lately,
     s.dead - c.risen AS dead
 FROM vaultstream.jobs AS c
 CROSS JOIN LATERAL (
