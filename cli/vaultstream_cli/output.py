@@ -197,14 +197,31 @@ def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> 
         field = field or getattr(error, "param_hint", None)
         if field is None and context is not None and hasattr(context.command, "commands"):
             field = _COMMAND
-        message = error.format_message().replace("Value error, ", "")
+        message = plain_words(error.format_message())
         words = takewhile(lambda word: not word.startswith("-"), arguments)
         path = context.command_path if context else " ".join(("vaultstream", *words))
         print_error(UsageError(message, field=field, hint=f"`{path} --help` shows what it takes."))
         return
     shown = io.StringIO()
     error.show(file=shown)  # type: ignore[attr-defined]
-    sys.stderr.write(visible(shown.getvalue().replace("Value error, ", "").replace("\t", "  "), keep="\n"))
+    sys.stderr.write(visible(plain_words(shown.getvalue()).replace("\t", "  "), keep="\n"))
+
+
+_PLAIN_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be greater than or equal to": "it must be at least",
+    "Input should be less than or equal to": "it must be at most",
+    "Input should be": "it must be",
+}
+
+
+def plain_words(message: str) -> str:
+    """Returns what a library says of an option, in words of a user."""
+    for said, meant in _PLAIN_WORDS.items():
+        message = message.replace(said, meant)
+    return message
 
 
 _COMMAND = "COMMAND"

@@ -244,3 +244,21 @@ def test_an_ordinary_user_needs_no_list_in_a_folder_that_is_only_for_reading(tmp
             list_reject(tmp_path / "new")
 
     as_nobody(import_nothing)
+
+
+@AS_ROOT
+def test_an_ordinary_user_is_told_why_a_file_of_its_own_needs_a_folder_that_it_may_write(tmp_path: Path) -> None:
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(mode(parent) | 0o001)
+    path = tmp_path / "out"
+    path.write_text("old")
+    path.chmod(0o666)
+    tmp_path.chmod(0o555)
+
+    def replace() -> None:
+        with pytest.raises(UsageError, match=f"no file can be created in {tmp_path}") as refused:
+            asyncio.run(write(path))
+        assert "another folder" in str(refused.value.hint)
+
+    as_nobody(replace)
+    assert path.read_text() == "old"

@@ -132,6 +132,12 @@ def _explained(path: Path, *, creating: bool = False) -> Iterator[None]:
             raise OutputError(f"{path} can't be written: nobody reads it any longer.") from None
         if explained := explain_output(error, path):
             raise explained from None
+        if creating and isinstance(error, PermissionError):
+            folder = path.absolute().parent
+            raise UsageError(
+                f"{path} can't be written: no file can be created in {folder}. {error.strerror}.",
+                hint="Name a file in another folder: the new content is written beside the former one, and then replaces it.",
+            ) from None
         if creating:
             raise UsageError(f"{path} can't be written: {error.strerror}.") from None
         raise

@@ -54,7 +54,14 @@ async def psql(
                 "psql is not installed.", hint="Install PostgreSQL's client programs."
             ) from None
         code = await process.wait()
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code_of(code))
+
+
+def exit_code_of(code: int) -> int:
+    """Returns the exit code for that of a process, which is negative if a signal ended it: 0 if its reader left, else as a shell has it."""
+    if code == -signal.SIGPIPE:
+        return 0
+    return code if code >= 0 else 128 - code
 
 
 @command(group, "streams", names=("name",), table=True)

@@ -93,7 +93,7 @@ def describe_overview(overview: JobOverview) -> str:
         f"{overview.job.name} {_state(overview)}",
         f"{progress.signed:,} of {_records(overview)} signed",
         f"{progress.dead:,} dead",
-        rate_text(progress.rate),
+        *([] if _is_interrupted(overview) else [rate_text(progress.rate)]),
         f"lag {_lag(overview)}",
         counted(len(overview.signers), "signer"),
     ]
@@ -121,7 +121,9 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
         ("lag", _lag(overview)),
         (
             "rate",
-            "-" if progress.rate is None else f"{rate_text(progress.rate)} over {_period(overview)}",
+            "-"
+            if progress.rate is None or _is_interrupted(overview)
+            else f"{rate_text(progress.rate)} over {_period(overview)}",
         ),
         (
             "time",

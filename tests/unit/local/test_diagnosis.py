@@ -69,3 +69,15 @@ def test_a_password_in_the_log_is_not_repeated() -> None:
 
 def test_free_space_is_known_for_a_directory_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "a" / "b") > 0
+
+
+def test_a_folder_of_the_kernel_that_takes_no_files_is_not_called_a_full_disk() -> None:
+    found = explain_failure(
+        "services",
+        "[Errno 2] No such file or directory: '/proc/x'",
+        data_dir=Path("/proc/x"),
+        free_bytes=0,
+        log_file=None,
+    )
+    assert "full" not in found.message
+    assert "set another --data-dir" in (found.hint or "")

@@ -352,3 +352,17 @@ def test_an_empty_parameter_of_tls_counts_more_than_its_variable_as_in_libpq(
 
 def test_white_space_around_a_string_is_no_part_of_it() -> None:
     assert asked(connection_arguments(f" {URL}\n", {})) == asked(connection_arguments(URL, {}))
+
+
+def test_a_parameter_in_the_query_counts_more_than_the_same_before_it_as_in_libpq() -> None:
+    found = connection_arguments(
+        "postgresql://a:wrong@here:1/b?user=u&password=right&host=there&port=2&dbname=d", {}
+    )
+    assert {name: found.parameters[name] for name in ("user", "host", "port", "dbname")} == {
+        "user": "u",
+        "host": "there",
+        "port": "2",
+        "dbname": "d",
+    }
+    assert "right" in found.dsn or found.others.get("password") == "right"
+    assert "wrong" not in f"{found.dsn} {found.others}"

@@ -72,3 +72,10 @@ def test_pauses_are_no_work() -> None:
     assert ended.working_seconds == 8.0
     assert ended.rate == ended.overall_rate == 12.5
     assert replace(ended, paused_seconds=2000.0).rate is None
+
+
+def test_a_rate_does_not_count_the_time_before_a_run_was_resumed() -> None:
+    stopped = replace(RUNNING, window_seconds=20.0)
+    assert replace(stopped, signed=240, settled_lately=200).since(stopped, 4.0).rate == 50.0
+    assert stopped.since(stopped, 4.0).rate is None
+    assert replace(stopped, signed=240).since(stopped, 30.0) == replace(stopped, signed=240)

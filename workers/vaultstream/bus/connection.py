@@ -15,7 +15,7 @@ import nats.js.errors
 
 from vaultstream.bus.address import BusAddress
 from vaultstream.bus.certificates import tls_context
-from vaultstream.bus.encryption import BusClient, UnusableLoginError
+from vaultstream.bus.encryption import BusClient, UnusableLoginError, login_key
 from vaultstream.bus.permissions import inbox_prefix
 from vaultstream.bus.refusals import Refusals, explain_refusal
 from vaultstream.bus.tenants import api_prefix
@@ -98,6 +98,7 @@ async def connect_bus(
 
     Raises:
         BusError: NATS can't be reached or refuses the connection; the message says why.
+        UsageError: the file of its key has none.
     """
     refusals = Refusals()
     client = await _connect(
@@ -144,6 +145,8 @@ async def _connect(address: BusAddress, role: str, name: str, attempts: int, ref
         log.info("reconnected to NATS")
 
     now = address.current()
+    if now.files.folder is None:  # files in a folder of Kubernetes may be changing, and are read again
+        login_key(now)
     tls = tls_context(now.ca_file, now.cert_file, now.key_file) if now.encrypted else None
     client = BusClient(address)
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Srv
 
     from vaultstream.bus.address import BusAddress
+    from vaultstream.bus.nkeys import NatsKey
 
 CLOSE_SECONDS = 0.2
 _WEBSOCKETS = {"ws", "wss"}
@@ -49,6 +50,24 @@ def _tried_again() -> Iterator[None]:
         raise UnusableLoginError(
             "The URL or the login of NATS can't be read.", "Correct VAULTSTREAM_NATS_URL."
         ) from None
+
+
+def login_key(address: BusAddress) -> NatsKey | None:
+    """Returns the key that an address logs in with; None: it has none.
+
+    Raises:
+        UsageError: it can't be read; the error names the setting.
+    """
+    if not (address.creds or address.nkey):
+        return None
+    from vaultstream.bus.nkeys import NatsKey  # noqa: PLC0415 - few logins are by a key
+
+    try:
+        return NatsKey.from_creds(address.creds) if address.creds else NatsKey.from_seed(address.nkey)
+    except UsageError as error:
+        kind = "creds" if address.creds else "nkey"
+        setting = f"VAULTSTREAM_NATS_{kind.upper()}_FILE" if address.files.folder is None else f"nats-{kind}"
+        raise UsageError(f"{setting}: {error.message}", hint=error.hint, field=setting) from None
 
 
 class BusClient(DirectClient):
@@ -80,10 +99,7 @@ class BusClient(DirectClient):
     def _log_in(self, address: BusAddress) -> None:
         self._auth_configured = True
         self._signature_cb = self._user_jwt_cb = self._public_nkey = None
-        if address.creds or address.nkey:
-            from vaultstream.bus.nkeys import NatsKey  # noqa: PLC0415 - few logins are by a key
-
-            found = NatsKey.from_creds(address.creds) if address.creds else NatsKey.from_seed(address.nkey)
+        if found := login_key(address):
             self._signature_cb = found.sign
             self._user_jwt_cb = found.jwt.encode if found.jwt else None
             self._public_nkey = found.public

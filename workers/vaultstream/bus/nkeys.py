@@ -40,7 +40,7 @@ class NatsKey:
             UsageError: it is not the seed of a user.
         """
         wrong = UsageError(
-            "The nkey of NATS is not the seed of a user.",
+            "the nkey of NATS is not the seed of a user.",
             hint="A seed begins with SU and has 58 characters: `nsc generate nkey --user`.",
         )
         try:
@@ -67,7 +67,7 @@ class NatsKey:
         jwt, seed = _JWT.search(text), _NKEY.search(text)
         if jwt is None or seed is None:
             raise UsageError(
-                "The credentials of NATS have no user JWT with its nkey.",
+                "the credentials of NATS have no user JWT with its nkey.",
                 hint="Use the file that `nsc generate creds` writes, as a whole.",
             )
         return cls.from_seed(seed[1], jwt=jwt[1])

@@ -37,7 +37,8 @@ def explain_failure(
             f"The embedded {service} can't start: the disk of {data_dir} is mounted for reading only.{said}",
             hint="Set another --data-dir.",
         )
-    if "no space left on device" in log.lower() or free_bytes < FULL_BELOW_BYTES:
+    # An error of the file system says itself whether the disk is full; one such as that of /proc has no space at all.
+    if "no space left on device" in log.lower() or (log_file is not None and free_bytes < FULL_BELOW_BYTES):
         return LocalServiceError(
             f"The embedded {service} can't start: the disk of {data_dir} is full "
             f"({free_bytes // (1024 * 1024)} MiB free).{said}",

@@ -19,7 +19,7 @@ from vaultstream.store import jobs
 from vaultstream.store.database import explain, is_misconfigured, is_transient
 from vaultstream.store.decisions import keep_decision
 from vaultstream.store.jobs import Job
-from vaultstream.store.progress import JobProgress, JobSnapshot, read_job
+from vaultstream.store.progress import JobProgress, JobSnapshot, read_job, with_pauses
 from vaultstream.store.serving import no_writes, replace_connections
 from vaultstream.store.sessions import WorkerSession, list_worker_sessions
 from vaultstream.store.source_pool import replaced
@@ -159,6 +159,7 @@ async def run_job(
     last: RunState | None = None
     others: tuple[WorkerSession, ...] = ()
     check_services_at = 0.0
+    begin: JobSnapshot | None = None
     stall = StallWatch()
     unkept: deque[KeptDecision] = deque(maxlen=MOST_KEPT)
     async with WorkerPool(services, job) as workers:
@@ -171,6 +172,8 @@ async def run_job(
                     check_services_at = time.monotonic() + SERVICES_POLL_SECONDS
                 snapshot, refused = await _read(pool, job.token)
                 job = snapshot.job
+                begin = snapshot if begin is None or not _settled_since(begin, snapshot) else begin
+                snapshot = _without_pause(snapshot, begin)
                 if due:
                     others = await _others(pool, job, workers.started)
                 trouble = refused or await stall.obstacle(services, _progressed(snapshot)) or trouble
@@ -198,7 +201,7 @@ async def run_job(
 async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
     """Returns the job as it is now, and why the connection takes no writes; such a connection is not used again."""
     async with pool.acquire(timeout=5) as connection:
-        snapshot = await read_job(connection, token)
+        snapshot = await with_pauses(connection, await read_job(connection, token))  # of a job that has ended
         if refused := no_writes(connection):
             await replace_connections(pool, connection)
         return snapshot, refused
@@ -230,6 +233,16 @@ async def _others(pool: Pool, job: Job, ours: Container[int]) -> tuple[WorkerSes
 def _progressed(snapshot: JobSnapshot) -> object:
     progress = snapshot.progress
     return progress.settled, progress.batches, progress.batches_done, snapshot.job.planned, snapshot.job.state
+
+
+def _settled_since(begin: JobSnapshot, snapshot: JobSnapshot) -> bool:
+    return snapshot.progress.settled != begin.progress.settled
+
+
+def _without_pause(snapshot: JobSnapshot, begin: JobSnapshot) -> JobSnapshot:
+    """Returns a snapshot whose rate does not count the time before this run, in which nobody may have worked on the job."""
+    seconds = (snapshot.read_at - begin.read_at).total_seconds()
+    return replace(snapshot, progress=snapshot.progress.since(begin.progress, seconds))
 
 
 def _run_state(snapshot: JobSnapshot, signers: int) -> RunState:

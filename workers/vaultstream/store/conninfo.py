@@ -234,10 +234,10 @@ def _of_url(url: str) -> dict[str, GivenValue]:
             "port": ",".join(port or "5432" for _, port in hosts) if any(port for _, port in hosts) else "",
         }
     query = {_unquote(name): _unquote(value) for name, value in _pairs(parts.query)}
-    if "database" in query:
-        query.setdefault("dbname", query.pop("database"))
-    named = {name: value for name, value in found.items() if value}
-    return {name: GivenValue(value, _URL) for name, value in {**query, **named}.items()}
+    given = {name: value for name, value in found.items() if value} | query  # in libpq, too, the query counts more
+    if "database" in given:
+        given.setdefault("dbname", given.pop("database"))
+    return {name: GivenValue(value, _URL) for name, value in given.items()}
 
 
 def _unquote(text: str) -> str:

@@ -70,6 +70,19 @@ class JobProgress(Counts):
         """Records settled per second: recently, or over the whole job once it has ended. None: unknown, see `Counts`."""
         return self.overall_rate if self.ended else self.recent_rate
 
+    def since(self, begin: JobProgress, seconds: float) -> JobProgress:
+        """Returns this progress with a rate of what was settled since an earlier one of the same job, if the window began before that.
+
+        Nobody may have worked on the job before.
+
+        Args:
+            begin: the earlier progress.
+            seconds: that have passed since.
+        """
+        if self.window_seconds is None or self.window_seconds <= seconds:
+            return self
+        return replace(self, settled_lately=max(0, self.settled - begin.settled), window_seconds=seconds)
+
     @property
     def eta_seconds(self) -> float | None:
         """Seconds until the end at the present rate; 0 once the job has ended, None while they are unknown."""
