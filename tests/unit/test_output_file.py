@@ -247,7 +247,9 @@ def test_an_ordinary_user_needs_no_list_in_a_folder_that_is_only_for_reading(tmp
 
 
 @AS_ROOT
-def test_an_ordinary_user_is_told_why_a_file_of_its_own_needs_a_folder_that_it_may_write(tmp_path: Path) -> None:
+def test_an_ordinary_user_is_told_why_a_file_of_its_own_needs_a_folder_that_it_may_write(
+    tmp_path: Path,
+) -> None:
     for parent in tmp_path.parents[:2]:
         parent.chmod(mode(parent) | 0o001)
     path = tmp_path / "out"

@@ -234,7 +234,8 @@ def _of_url(url: str) -> dict[str, GivenValue]:
             "port": ",".join(port or "5432" for _, port in hosts) if any(port for _, port in hosts) else "",
         }
     query = {_unquote(name): _unquote(value) for name, value in _pairs(parts.query)}
-    given = {name: value for name, value in found.items() if value} | query  # in libpq, too, the query counts more
+    # As in libpq, the query counts more than what stands before it.
+    given = {name: value for name, value in found.items() if value} | query
     if "database" in given:
         given.setdefault("dbname", given.pop("database"))
     return {name: GivenValue(value, _URL) for name, value in given.items()}
