@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kube import binaries, images, trial
 from kube.commands import CommandError, Output
-from kube.images import PRODUCT
+from kube.images import PRODUCT, ROOT
 from kube.trial import Kind, Node, Place
 from vaultstream.errors import LocalServiceError
 
@@ -137,3 +138,10 @@ async def test_each_command_is_shown_as_one_could_type_it() -> None:
     done = await trial.shown("/usr/bin/printf", "%s", "two words", report=lines.append)
     assert done.stdout == "two words"
     assert lines == ["$ printf %s 'two words'"]
+
+
+def test_the_demo_makes_its_records_again_though_a_job_has_signed_them() -> None:
+    """Its signatures outlive the SigningJob that the demo deletes first."""
+    manifest = yaml.safe_load((ROOT / "hack/kube/demo-records.yaml").read_text())
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    assert '"--replace-signed"' in container["args"][0]
