@@ -91,6 +91,16 @@ def test_a_row_with_an_integer_that_its_type_can_not_hold_is_rejected(
     assert reason.startswith("has the number 70000, which its type (")
 
 
+def test_small_integers_are_read_if_bytes_follow_the_footer(path: Path) -> None:
+    """As a signature does, in a file whose footer is not encrypted and some columns are."""
+    pq.write_table(pa.table({"id": ["a"], "v": pa.array([7], pa.int8())}), path)
+    data = path.read_bytes()
+    longer = int.from_bytes(data[-8:-4], "little") + 28
+    path.write_bytes(data[:-8] + bytes(28) + longer.to_bytes(4, "little") + b"PAR1")
+    rows, rejects = read(path)
+    assert ([row.payload for row in rows], rejects) == ([b'{"v":7}'], [])
+
+
 def test_small_integers_without_statistics_are_read(path: Path) -> None:
     kinds = [pa.int8(), pa.int16(), pa.uint8(), pa.uint16()]
     values = [[-128, 127], [-(2**15), 2**15 - 1], [0, 255], [0, 2**16 - 1]]

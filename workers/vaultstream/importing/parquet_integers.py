@@ -44,9 +44,10 @@ def has_small_integers(kind: pa.DataType) -> bool:
     return any(has_small_integers(kind.field(place).type) for place in range(kind.num_fields))
 
 
-def open_wide(source: ImportSource, file: pq.ParquetFile) -> pq.ParquetFile:
+def open_wide(source: ImportSource) -> pq.ParquetFile:
     """Opens a file once more, with its integers of 8 and 16 bits as signed ones of 32."""
-    size = file.metadata.serialized_size
+    source.stream.seek(source.size - _FOOTER_END_BYTES)
+    size = int.from_bytes(source.stream.read(4), "little")
     source.stream.seek(source.size - _FOOTER_END_BYTES - size)
     footer = bytearray(source.stream.read(size))
     _Widening(footer).run()

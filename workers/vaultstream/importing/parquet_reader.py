@@ -102,7 +102,7 @@ class ParquetReader:
         """Yields each batch with the seconds of its columns that are stored as INT96, by name; see `texts_of_times`."""
         wide = [name for name in names if self._stored.get(name) == "INT96"]
         small = any(has_small_integers(self._types[name]) for name in names)
-        file = open_wide(self._source, self._file) if small else self._file
+        file = open_wide(self._source) if small else self._file
         batches = file.iter_batches(self._batch_rows(), columns=names)
         if not wide:
             for batch in batches:
