@@ -52,6 +52,7 @@ async def test_a_namespace_has_no_more_jobs_and_no_larger_ones_than_the_limits_a
     }
     rendered = render(*LIMITS)
     (quota,) = rendered.of("ResourceQuota")
+    assert quota["spec"] == {"hard": {"count/signingjobs.vaultstream.dev": "2"}}
     for manifest in rendered.manifests:
         if manifest is not quota:
             await put(client, collections[manifest["kind"]], manifest)

@@ -53,7 +53,7 @@ def explain_failure(
     if "could not look up effective user id" in log.lower():
         return LocalServiceError(
             f"The embedded {service} can't start: the user {os.geteuid()} has no name on this machine.{said}",
-            hint="Run the command as a user that is in /etc/passwd, as by `docker run --user` with one of the image's, or set DATABASE_URL and "
+            hint="Run the command as a user that is listed in /etc/passwd, in a container as one of the image's users, or set DATABASE_URL and "
             "VAULTSTREAM_NATS_URL.",
         )
     if log_file is None:
