@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-import subprocess  # - runs kubectl
+import subprocess
 import sys
 import time
 from collections.abc import Iterator

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PROOF_FILE_BYTES = 4 * 1024 * 1024
 _MOST_BYTES = 64 * 1024 * 1024
-"""Of a payload."""
+"""Of a payload, or a set of keys."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def read_given(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from None
     if len(data) > _MOST_BYTES:
-        raise UsageError(f"{path} is longer than {_MOST_BYTES >> 20} MiB, which no payload is.")
+        raise UsageError(
+            f"{path} is longer than {_MOST_BYTES >> 20} MiB, which no payload and no set of keys is."
+        )
     return data
 
 
