@@ -77,3 +77,16 @@ def test_an_error_without_text_is_named_by_its_type() -> None:
     modules = [path for part in ("workers", "operator", "cli") for path in (root / part).rglob("*.py")]
     assert len(modules) > 300
     assert not [path for path in modules if re.search(r"[{(\s]error or type\(", path.read_text("utf-8"))]
+
+
+def test_a_pool_that_waits_for_postgres_prints_no_tracebacks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has one for each attempt to open a connection; the run says what it waits for."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logging(Settings())
+    away = asyncpg.CannotConnectNowError("the database system is shutting down")
+    logging.getLogger("asyncpg.pool").warning("Failed to restore the pool", exc_info=away)
+    assert capsys.readouterr().err == ""

@@ -99,8 +99,8 @@ def describe_overview(overview: JobOverview) -> str:
     ]
     if not _is_interrupted(overview):
         parts += eta_text(overview.job, progress.eta_seconds)
-    if overview.job.message:
-        parts.append(overview.job.message)
+    if overview.message:
+        parts.append(overview.message)
     return " · ".join(parts)
 
 
@@ -110,7 +110,7 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
-    waiting = f" ({job.message})" if job.message else ""
+    waiting = f" ({overview.message})" if overview.message else ""
     failing = f", {progress.batches_failing:,} failing" if progress.batches_failing else ""
     batches = f"{progress.batches:,}, of {counted(job.spec.batch_size, 'record')} each: {progress.batches_done:,} done"
     rows = [
@@ -151,8 +151,9 @@ def render(overview: JobOverview, services: Services) -> RenderableType:
 
 
 def _is_interrupted(overview: JobOverview) -> bool:
-    """Returns whether a job was begun and has no worker: nobody works on it until it is run again."""
-    return overview.job.state is JobState.RUNNING and not overview.workers and not overview.job.ended
+    """Returns whether a job was begun and has no worker: nobody works on it until it is run again. A standby knows of no workers."""
+    running = overview.job.state is JobState.RUNNING and not overview.job.ended
+    return running and not overview.workers and overview.refused is None
 
 
 def _state(overview: JobOverview) -> str:

@@ -13,6 +13,7 @@ from vaultstream.errors import BusError, UsageError, redact
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
 from vaultstream.store.progress import JobSnapshot, read_job, with_pauses
+from vaultstream.store.serving import no_writes
 from vaultstream.store.sessions import list_worker_sessions
 
 if TYPE_CHECKING:
@@ -52,10 +53,20 @@ class LagStatus:
 
 @dataclass(frozen=True)
 class JobOverview(JobSnapshot):
-    """Everything that `status` shows about a job, at one moment."""
+    """Everything that `status` shows about a job, at one moment.
+
+    Attributes:
+        refused: why Postgres takes no writes; None: it takes them.
+    """
 
     lag: LagStatus
     workers: list[WorkerSession]
+    refused: str | None = None
+
+    @property
+    def message(self) -> str | None:
+        """Why the job is in its state, or what it waits for; None: nothing is to be said."""
+        return self.job.message or (None if self.job.ended else self.refused)
 
     @property
     def signers(self) -> list[WorkerSession]:
@@ -66,6 +77,7 @@ class JobOverview(JobSnapshot):
         job, progress = self.job, self.progress
         return {
             **summarize(self),
+            "message": self.message,
             "seconds": progress.seconds,
             "records_per_second": progress.rate,
             "eta_seconds": progress.eta_seconds,
@@ -184,6 +196,7 @@ async def _gather(
         snapshot.read_at,
         lag=lag_status(lag, reachable=reachable, unpublished=snapshot.progress.batches_unpublished),
         workers=await list_worker_sessions(connection, snapshot.job.job_no),
+        refused=no_writes(connection),
     )
 
 
