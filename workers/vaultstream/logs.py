@@ -102,5 +102,5 @@ def configure_logging(settings: Settings, *, worker: bool = False) -> None:
     )
     logging.getLogger("nats").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
-    # While Postgres is away, the pool would warn with a traceback at each attempt; whoever needs a connection says why there is none.
+    # While Postgres is down, the pool would warn with a traceback at each attempt; whoever needs a connection says why there is none.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
