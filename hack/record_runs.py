@@ -52,14 +52,9 @@ def kubectl(*words: str, stdin: str | None = None) -> str:
 
 
 def objects(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Returns the changes of a watch: kubectl prints each over several lines."""
-    decoder, text = json.JSONDecoder(), ""
+    """Returns the changes of a watch, one per line."""
     for line in lines:
-        text += line
-        if line.rstrip("\n") != "}":
-            continue
-        found, end = decoder.raw_decode(text.lstrip())
-        text = text.lstrip()[end:]
+        found = json.loads(line)
         yield found["type"], found["object"]
 
 
@@ -79,11 +74,12 @@ def watch(into: list[Seen], *words: str) -> subprocess.Popen[str]:
 
 
 def make_records(records: int) -> None:
-    """Creates a table of so many records, unless it is there."""
+    """Creates a table of so many records, again if it is there."""
     text = (ROOT / "hack/kube/demo-records.yaml").read_text(encoding="utf-8")
     name = f"{IMPORT}-{records}"
     text = text.replace(f"name: {IMPORT}", f"name: {name}").replace("200_001", f"{records + 1}")
     text = text.replace('"--table", "receipts"', f'"--table", "{TABLE.format(records=records)}"')
+    kubectl("delete", "job", name, "--ignore-not-found")  # one of an earlier version can't be changed
     kubectl("apply", "--filename=-", stdin=text)
     kubectl("wait", "--for=condition=Complete", f"job/{name}", f"--timeout={LIMIT_SECONDS:g}s")
 
