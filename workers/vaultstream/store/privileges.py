@@ -55,10 +55,12 @@ def explain_privilege(error: BaseException, part: str, *, creates: bool = False)
                 "`vaultstream migrate` grants each role its privileges."
             )
     elif denied:
-        right = _RIGHTS.get(denied["kind"], "SELECT ON")
+        right, whose = _RIGHTS.get(denied["kind"], "SELECT ON"), "the user of DATABASE_URL"
         if denied["kind"] == "schema" and (creates or _creates(error)):
             right = "USAGE, CREATE ON SCHEMA"
-        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO the user of DATABASE_URL."
+        elif not creates:
+            whose += ", or of VAULTSTREAM_SOURCE_DATABASE_URL if that is set"
+        hint = f"Ask its owner to run: GRANT {right} {denied['name']} TO {whose}."
     return DatabaseError(f"Postgres denies access: {shown(error)}.", hint=hint)
 
 
