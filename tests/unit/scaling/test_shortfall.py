@@ -59,6 +59,13 @@ def test_only_a_rate_that_is_far_too_low_is_a_shortfall() -> None:
     assert shortfall((FOUR,), None, NOW) is None
 
 
+@pytest.mark.parametrize("since", [(), (sure(12, 0.0),)])
+def test_one_signer_is_tried_however_little_was_signed(since: tuple[Seen, ...]) -> None:
+    found = plateau_of((FOUR, *since), NOW + 30, Seen(signers=80, rate=0.0, samples=1, at=NOW))
+    assert found is not None
+    assert found.knee >= 1
+
+
 @pytest.mark.parametrize(
     ("since", "knee"),
     [

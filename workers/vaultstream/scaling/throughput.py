@@ -195,10 +195,10 @@ def _tried_knee(seen: tuple[Seen, ...], short: Seen, alone: float) -> int:
     since = sorted((one for one in seen if one.at > short.at), key=lambda one: one.signers)
     sure = [one for one in since if one.samples >= ENOUGH_SAMPLES]
     if not sure:
-        return ceil(short.rate / alone)
+        return max(1, ceil(short.rate / alone))
     best = max(one.rate for one in sure)
     enough = next(one for one in sure if one.rate >= _ENOUGH * best)
-    down = ceil(_AIM * enough.rate / alone)
+    down = max(1, ceil(_AIM * enough.rate / alone))
     if down * _APART <= enough.signers and not any(down <= one.signers < enough.signers for one in since):
         return down
     higher = any(one.signers >= _APART * enough.signers for one in sure)
