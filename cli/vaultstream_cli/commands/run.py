@@ -16,6 +16,7 @@ from vaultstream.local.submission import submit_jobs
 from vaultstream.settings import Settings
 from vaultstream.store.jobs import get_job
 from vaultstream.store.privileges import EVERY_PART
+from vaultstream.store.roles import require_every_part
 from vaultstream_cli.app import Json, command
 from vaultstream_cli.input import interruptible
 from vaultstream_cli.manifests import OptionalManifestFile, one_or_all
@@ -61,6 +62,7 @@ async def run(
                     raise UsageError(f"Job {jobs[0].name} was deleted, so it can't be run.")
                 require_ours(jobs[0], f"kubectl edit signingjob {jobs[0].name}")
             else:
+                await require_every_part(connection)  # as with the keys: no job that only waits
                 submitted = await submit_jobs(connection, manifests)
                 jobs = [each.job for each in submitted]
                 for each in submitted:

@@ -12,6 +12,7 @@ import pytest
 from support.as_user import connect
 from support.engine import add_job
 from vaultstream.store.jobs import list_jobs
+from vaultstream.store.roles import require_every_part
 
 if TYPE_CHECKING:
     from support.guarded import GuardedDatabase
@@ -28,7 +29,7 @@ def documented() -> list[str]:
     return re.findall(r"^    ((?:CREATE|GRANT) [^;]+;)", section, re.MULTILINE)
 
 
-async def test_the_documented_statements_let_a_signer_work_and_the_source_login_read(
+async def test_the_documented_statements_let_each_login_do_its_work_and_no_other(
     database: GuardedDatabase, owner: asyncpg.Connection
 ) -> None:
     name = await owner.fetchval("SELECT current_database()")
@@ -43,6 +44,12 @@ async def test_the_documented_statements_let_a_signer_work_and_the_source_login_
         place = database.urls["signing"].split("@", 1)[1]
         async with connect(f"postgresql://shop_signing:{SECRET}@{place}") as signer:
             assert [each.token for each in await list_jobs(signer)] == [job.token]
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await require_every_part(signer)
+        await require_every_part(owner)
+        async with connect(database.urls["operator"]) as operator:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await require_every_part(operator)  # before `run` creates a job
         async with connect(f"postgresql://shop_source:{SECRET}@{place}") as source:
             assert await source.fetchval("SELECT payload FROM shop.receipts WHERE id = 1") == "one"
             with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -32,6 +32,15 @@ class DatabaseRole(StrEnum):
         return self.value.removeprefix("vaultstream_")
 
 
+async def require_every_part(connection: Connection) -> None:
+    """Checks that a login may do the work of all parts, before any of it is done.
+
+    Raises:
+        asyncpg.InsufficientPrivilegeError: it may not.
+    """
+    await connection.execute(sql.query("try_every_part"))
+
+
 async def existing_roles(connection: Connection) -> list[DatabaseRole]:
     """Returns the roles that exist on the server."""
     rows = await connection.fetch(sql.query("list_roles"), list(DatabaseRole))

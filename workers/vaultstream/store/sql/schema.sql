@@ -29,3 +29,7 @@ CREATE ROLE {role} NOLOGIN
 
 -- name: revoke_public_functions
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA vaultstream FROM PUBLIC
+
+-- name: try_every_part
+-- Reads nothing. Each table is one that a single part alone may read besides the auditor, or that the operator may not.
+SELECT FROM vaultstream.leases, vaultstream.key_material, vaultstream.dead_letters, vaultstream.decisions LIMIT 0
