@@ -20,11 +20,10 @@ FROM vaultstream.jobs j
 WHERE j.job_no = $1
 
 -- name: unlogged_statements
--- The next $5 statements of job $1 that log $2 does not have, of batches after $3, and after $4 where the last page ended. Nearly all
--- are before: without a second bound, a plan for any $3 would expect a third of all, and read the whole log for each seal.
+-- The next $5 statements of job $1 that log $2 does not have, of batches after $3, and after $4 where the last page ended.
 SELECT s.batch_no, s.body, s.signature
 FROM vaultstream.statements s
-WHERE s.job_no = $1 AND s.batch_no > greatest($3::bigint, $4::bigint) AND s.batch_no < 9223372036854775807 AND NOT EXISTS (
+WHERE s.job_no = $1 AND s.batch_no > greatest($3::bigint, $4::bigint) AND NOT EXISTS (
     SELECT FROM vaultstream.log_entries e
     WHERE e.log_no = $2 AND e.job_no = $1 AND e.kind = 'statement' AND coalesce(e.batch_no, 0) = s.batch_no AND e.subject = '')
 ORDER BY s.batch_no
