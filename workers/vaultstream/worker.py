@@ -34,7 +34,7 @@ from vaultstream.telemetry.server import Telemetry, serving
 from vaultstream.transit import ENCRYPT, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from vaultstream.settings import Settings
@@ -188,12 +188,12 @@ async def _connected(
             log.info("%s worker stopped", role, extra={"job": job.name, "holder": holder})
 
 
-def session_settings(role: str) -> dict[str, str]:
+def session_settings(role: str) -> Mapping[str, str]:
     """Returns what the sessions of a worker set in Postgres.
 
     Who locks a job's row may keep it: without a bound, its keys worker and its records worker would wait for the driver's timeout.
     """
-    return {**PLANS_ONCE, **({} if role == WorkerRole.SIGNING else {"lock_timeout": LOCK_WAIT})}
+    return PLANS_ONCE if role == WorkerRole.SIGNING else {"lock_timeout": LOCK_WAIT}
 
 
 def _warn_of_plain(service: str, peer: str | None) -> None:

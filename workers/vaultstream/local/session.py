@@ -10,7 +10,7 @@ from vaultstream.credentials import require_credentials_dir
 from vaultstream.errors import NoDatabaseError, redact
 from vaultstream.local.services import open_services
 from vaultstream.store import schema
-from vaultstream.store.database import PLANS_ONCE, Pool, open_pool
+from vaultstream.store.database import Pool, open_pool
 from vaultstream.store.source_login import SourceDatabase
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ async def open_session(
         _require_seals(settings, there=settings.database_url is not None or existing)
     async with (
         open_services(settings, reads=reads, existing=existing, nats=nats) as services,
-        open_pool(
-            services.database_url, role="command", size=pool_size, settings=PLANS_ONCE if runs else None
-        ) as pool,
+        open_pool(services.database_url, role="command", size=pool_size) as pool,
     ):
         if runs:
             _require_seals(settings, there=True)

@@ -261,8 +261,8 @@ async def connect(
 
 
 PLANS_ONCE: Mapping[str, str] = {"plan_cache_mode": "force_generic_plan"}
-"""For sessions that repeat queries which find rows by their keys, whatever the arguments are. Otherwise Postgres plans them again
-for each of the first five uses, and parts of claims and commits each time."""
+"""For the sessions of a signer: claims and commits find rows by their keys, whatever the arguments are. Otherwise Postgres plans parts of
+them each time. Not for others: a plan that was made while the tables were empty would stay, and read all rows for each of a job."""
 
 
 @asynccontextmanager
