@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from support.disks import small_disk
 from support.embedded import AS_ROOT, USER, fill, kept, kill, owner_of_postgres, runs, use
 from support.local_services import local_services
 from vaultstream.errors import LocalServiceError
+from vaultstream.local.nats import EmbeddedNats
 from vaultstream.local.services import (
     LocalServices,
 )
@@ -37,6 +39,19 @@ async def test_a_taken_port_is_left_to_its_owner_and_the_log_says_so(
             assert moved.nats_url != services.nats_url
             await use(moved)
     assert f"port {port} of the embedded NATS is taken" in caplog.text
+
+
+async def test_a_port_that_is_left_in_a_moment_is_kept(tmp_path: Path) -> None:
+    """A server that was killed leaves its port when its last thread has ended, and looks ended before."""
+    server = EmbeddedNats(tmp_path)
+    url = (await server.ensure()).url
+    await server.stop()
+    taken = socket.create_server(("127.0.0.1", int(url.rsplit(":", 1)[1])))
+    asyncio.get_running_loop().call_later(0.3, taken.close)
+    try:
+        assert (await server.ensure()).url == url
+    finally:
+        await server.stop()
 
 
 async def test_a_stale_pid_file_with_somebody_elses_number_is_seen_through(tmp_path: Path) -> None:

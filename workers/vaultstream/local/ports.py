@@ -29,16 +29,27 @@ def choose_port(wanted: int | None = None) -> int:
     candidates = ports_for_servers(*_ephemeral_range())
     chosen = (secrets.choice(candidates) for _ in range(_ATTEMPTS if candidates else 0))
     for port in (*([wanted] if wanted else ()), *chosen, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        if free := _bound(port):
+            return free
     raise LocalServiceError(
         f"No port is free on {HOST}.", hint="Stop some of the programs that listen on this machine."
     )
+
+
+def is_free(port: int) -> bool:
+    """Returns whether a server can listen on this port of this machine."""
+    return _bound(port) is not None
+
+
+def _bound(port: int) -> int | None:
+    """Returns the port that a server gets which asks for this one (0: any); None if it is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
 
 
 def ports_for_servers(lowest: int, highest: int) -> range:
