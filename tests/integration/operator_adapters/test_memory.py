@@ -115,7 +115,16 @@ async def test_a_memory_that_somebody_removed_is_read_again_before_it_is_stored(
 
 def decided(at: float, desired: int) -> KeptDecision:
     return KeptDecision(
-        at, {"replicas": 1, "desired": desired, "reason": "Lag", "limit": None, "hold": False}
+        at,
+        {
+            "replicas": 1,
+            "desired": desired,
+            "reason": "Lag",
+            "message": "as the lag asks",
+            "inputs": {},
+            "limit": None,
+            "hold": False,
+        },
     )
 
 
