@@ -2,9 +2,11 @@
 
     python hack/record_runs.py RUNS.jsonl [--only-fit] [--page]
 
-Twelve jobs are applied one after the other: RSA, which is slow to sign, with 1 to 4 signers from the start, and three numbers of records. What
-a watch of the job and one of its pods show is kept with this process's own clock. A recording that was broken off is continued. With
-`--only-fit`, nothing is recorded; with `--page`, docs/simulation.md gets the table.
+Twelve jobs are applied one after the other: RSA, which is slow to sign, with 1 to 4 signers from the start, and three numbers of records, so many that
+signing takes most of the time. Postgres says when batches were settled; what a watch of the job and one of its pods show is kept with this
+process's own clock. Two signers keep both cores of the node busy, and then neither the watches nor the node's own daemons would run: as root, the
+daemons come before the pods, and this process before both. A recording that was broken off is continued. With `--only-fit`, nothing is recorded; with
+`--page`, docs/simulation.md gets the table. The runs to which the model is fitted are the first, the third and so on, by a plan that was fixed beforehand.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import product
+from datetime import datetime
+from itertools import accumulate, product
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -34,8 +37,11 @@ PAGE = ROOT / "docs/simulation.md"
 BEGIN, END = "<!-- recorded runs -->", "<!-- end of recorded runs -->"
 
 JOB, TABLE, IMPORT = "recorded", "recorded_{records}", "receipts-import"
-SIZES, COUNTS, KEYS, BATCH_SIZE = (6_000, 12_000, 18_000), (1, 2, 3, 4), 12, 50
+SIZES, COUNTS, KEYS, BATCH_SIZE = (30_000, 60_000, 90_000), (1, 2, 3, 4), 12, 50
+POSTGRES, SETTLED = "vaultstream-postgres-0", ROOT / "hack/settled_batches.sql"
 LIMIT_SECONDS = 300.0
+SHARES, FIRST, DAEMONS = "10000", -20, -19
+"""Weight of all pods together, which is that of a process with a niceness of -10, and the niceness of this process and of the node's daemons."""
 WITHIN, SECONDS = 0.10, 2.0
 """How close predictions are to be: shares of the makespan and of pod-seconds, and seconds until all signers are ready."""
 
@@ -49,6 +55,22 @@ def kubectl(*words: str, stdin: str | None = None) -> str:
         [KUBECTL, *CONTEXT, *words], input=stdin, stdout=subprocess.PIPE, text=True, check=True
     )
     return ran.stdout
+
+
+def prefer_the_watches() -> None:
+    """Gives the node's daemons precedence over its pods, those over other work on this machine, and this process over all (control groups of version 1 or 2)."""
+    os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words, groups = (folder / "cmdline").read_bytes(), (folder / "cgroup").read_text()
+            if str(CACHE).encode() in words and "kubepods" not in groups:
+                for task in (folder / "task").iterdir():
+                    os.setpriority(os.PRIO_PROCESS, int(task.name), DAEMONS)
+        except OSError:
+            continue
+    for group in (Path("/sys/fs/cgroup/cpu/kubepods/cpu.shares"), Path("/sys/fs/cgroup/kubepods/cpu.weight")):
+        if group.exists():
+            group.write_text(SHARES if group.name == "cpu.shares" else "1000")
 
 
 def objects(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -108,7 +130,7 @@ def record(signers: int, records: int) -> RecordedRun:
     pods: list[Seen] = []
     watches = [watch(job, "signingjobs"), watch(pods, "pods", "--selector", selector)]
     time.sleep(2.0)  # until both watch: what kubectl prints first is what was there before
-    begun = time.monotonic()
+    begun, since = time.monotonic(), time.time()
     kubectl("apply", "--filename=-", stdin=manifest(signers, records))
     try:
         while True:
@@ -124,7 +146,24 @@ def record(signers: int, records: int) -> RecordedRun:
         for each in watches:
             each.terminate()
             each.wait()
-    return run_of(signers, records, begun, job, pods)
+    return run_of(signers, records, (begun, since), job, pods, settled=settled_batches(since))
+
+
+def settled_batches(since: float) -> tuple[tuple[float, int], ...]:
+    """Returns when how many records were done by Postgres's clock, in seconds after a Unix time: it is late by a quarter of a second at most."""
+    words = (
+        "psql",
+        "--dbname=vaultstream",
+        "--no-psqlrc",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        "--file=-",
+    )
+    printed = kubectl("exec", "--stdin", POSTGRES, "--", *words, stdin=SETTLED.read_text(encoding="utf-8"))
+    rows = [line.split("|") for line in printed.split()]
+    sums = accumulate(int(count) for _, count in rows)
+    return tuple((round(float(at) - since, 2), done) for (at, _), done in zip(rows, sums, strict=True))
 
 
 def state_of(job: list[Seen]) -> str | None:
@@ -133,28 +172,33 @@ def state_of(job: list[Seen]) -> str | None:
     return states[-1] if states else None
 
 
-def run_of(signers: int, records: int, begun: float, job: list[Seen], pods: list[Seen]) -> RecordedRun:
-    """Returns the run that was seen."""
+def run_of(
+    signers: int,
+    records: int,
+    clocks: tuple[float, float],
+    job: list[Seen],
+    pods: list[Seen],
+    *,
+    settled: tuple[tuple[float, int], ...],
+) -> RecordedRun:
+    """Returns the run that was seen. `clocks`: the monotonic clock and Unix time when the job was applied."""
+    begun, since = clocks
     own = [
         (at - begun, found.get("status") or {}) for at, _, found in job if found["metadata"]["name"] == JOB
     ]
-    settled: list[tuple[float, int]] = []
-    for at, status in own:
-        done = int(status.get("signed") or 0)
-        if not settled or done > settled[-1][1]:
-            settled.append((round(at, 2), done))
     asked: dict[str, float] = {}
     placed: dict[str, float] = {}
     ready: dict[str, float] = {}
     gone: dict[str, float] = {}
     for at, kind, pod in pods:
         name = pod["metadata"]["name"]
-        true = {one["type"] for one in pod.get("status", {}).get("conditions", []) if one["status"] == "True"}
+        conditions = pod.get("status", {}).get("conditions", [])
+        true = {one["type"]: one["lastTransitionTime"] for one in conditions if one["status"] == "True"}
         asked.setdefault(name, at - begun)
         if "PodScheduled" in true:
             placed.setdefault(name, at - begun)
         if "Ready" in true:
-            ready.setdefault(name, at - begun)
+            ready.setdefault(name, min(at - begun, end_of(true["Ready"]) - since))
         if kind == "DELETED":
             gone.setdefault(name, at - begun)
     starts = tuple(round(at - asked[name], 2) for name, at in ready.items())
@@ -165,16 +209,26 @@ def run_of(signers: int, records: int, begun: float, job: list[Seen], pods: list
         batch_size=BATCH_SIZE,
         keys=KEYS,
         starts=starts,
-        settled=tuple(settled),
+        settled=settled,
         ready=round(times[signers - 1] if len(times) >= signers else completed_at(own), 2),
         makespan=round(completed_at(own), 2),
         pod_seconds=round(sum(gone[name] - at for name, at in placed.items()), 2),
     )
 
 
+def end_of(second: str) -> float:
+    """Returns the Unix time at which a second of Kubernetes ends: what it says of that second was so by then, however late it was read."""
+    return datetime.fromisoformat(second).timestamp() + 1
+
+
 def completed_at(own: list[tuple[float, dict[str, Any]]]) -> float:
     """Returns when the job was first seen as complete."""
     return next(at for at, status in own if status.get("state") == "Complete")
+
+
+def rate_of(run: RecordedRun) -> str:
+    """Returns the rate of a run for people."""
+    return f"{run.rate:.0f} records/s" if run.rate else "too few readings for a rate"
 
 
 def plan() -> list[tuple[int, int]]:
@@ -204,7 +258,7 @@ def table(fitted: Fit, others: list[RecordedRun]) -> str:
     worst = [max(abs(miss[number]) for miss in misses) for number in range(3)]
     good = max(worst[:2]) <= WITHIN and worst[2] <= SECONDS
     return (
-        f"The model was fitted to half of the runs: {fitted.curve.formula}, starts of {fitted.start:.1f} s. Predicted and recorded, of the others:\n\n"
+        f"The model was fitted to half of the runs: {fitted.curve.formula}, starts of {fitted.start.alone:.1f} s and {fitted.start.each:.2f} s more for each other signer. Predicted and recorded, of the others:\n\n"
         "| Signers | Records | Makespan, s | Pod-seconds | All ready after, s |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
         + f"\n\nThe worst predictions are off by {100 * worst[0]:.0f} % of the makespan, {100 * worst[1]:.0f} % of the pod-seconds and {worst[2]:.1f} s: "
@@ -224,6 +278,8 @@ def main() -> None:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     runs = [RecordedRun.read(json.loads(line)) for line in lines]
     if not arguments.only_fit:
+        if os.geteuid() == 0:
+            prefer_the_watches()
         for size in SIZES:
             make_records(size)
         for signers, records in plan()[len(runs) :]:
@@ -231,7 +287,7 @@ def main() -> None:
             with file.open("a", encoding="utf-8") as target:
                 target.write(json.dumps(runs[-1].dump()) + "\n")
             sys.stdout.write(
-                f"{len(runs)}: {signers} signers, {records:,} records, {runs[-1].makespan:.1f} s, {runs[-1].rate or 0:.0f} records/s\n"
+                f"{len(runs)}: {signers} signers, {records:,} records, {runs[-1].makespan:.1f} s, {rate_of(runs[-1])}\n"
             )
             sys.stdout.flush()
         kubectl("delete", "signingjob", JOB, "--ignore-not-found")

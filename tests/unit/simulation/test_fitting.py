@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,8 +18,8 @@ pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple t
 NODE = Curve(400.0, 0.2, 0.02)
 
 
-def recorded(signers: int, records: int, seed: int) -> RecordedRun:
-    """A run of another model of the node: it takes 2 s longer, and each start 1.5 s."""
+def recorded(signers: int, records: int, seed: int, *, more: float = 0.0) -> RecordedRun:
+    """A run of another model of the node: it takes 2 s longer, and each start 1.5 s. `more`: seconds of a start for each other signer."""
     scaling = ScalingSpec(min_replica_count=signers, max_replica_count=signers, polling_interval=1)
     scenario = Scenario(
         "node",
@@ -27,7 +28,7 @@ def recorded(signers: int, records: int, seed: int) -> RecordedRun:
         scaling=scaling,
         batch_size=50,
         keys=12,
-        start=5.0,
+        start=5.0 + more * (signers - 1),
         start_spread=0.1,
         readiness=1.0,
         noise=0.05,
@@ -40,7 +41,7 @@ def recorded(signers: int, records: int, seed: int) -> RecordedRun:
         records,
         50,
         12,
-        (6.5,) * signers,
+        (6.5 + more * (signers - 1),) * signers,
         settled,
         ready + 1.5,
         run.makespan + 2.0,
@@ -57,6 +58,20 @@ def test_half_of_the_runs_predict_the_others() -> None:
         assert told.makespan == pytest.approx(run.makespan, rel=0.1)
         assert told.pod_seconds == pytest.approx(run.pod_seconds, rel=0.1)
         assert told.ready == pytest.approx(run.ready, abs=2.0)
+
+
+def test_starts_that_take_longer_the_more_there_are_predict_those_of_others() -> None:
+    runs = [recorded(n, 4_000, n, more=2.0) for n in (1, 2, 4)]
+    fitted = fit(runs[:2])
+    assert fitted.start(4) == pytest.approx(12.5, abs=0.1)
+    assert fitted.predicted(runs[2]).ready == pytest.approx(runs[2].ready, abs=2.0)
+
+
+def test_a_run_with_too_few_readings_shows_a_rate_by_its_end() -> None:
+    runs = [recorded(n, 8_000, n) for n in (1, 4)]
+    blind = replace(runs[1], settled=((1.0, 0), (runs[1].makespan, 8_000)))
+    assert blind.rate is None
+    assert fit([runs[0], blind]).curve(4) == pytest.approx(NODE(4), rel=0.1)
 
 
 def test_a_run_is_stored_as_json() -> None:
