@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from vaultstream.errors import VaultStreamError
-from vaultstream.store.database import explain, is_transient
+from vaultstream.store.database import explain, is_passing
 from vaultstream_cli.output import note
 
 if TYPE_CHECKING:
@@ -28,6 +27,6 @@ async def read_again(read: Callable[[], Awaitable[_Found]]) -> _Found:
         try:
             return await read()
         except Exception as error:
-            if isinstance(error, VaultStreamError) or not is_transient(error):
+            if not is_passing(error):
                 raise
             note(explain(error).message)

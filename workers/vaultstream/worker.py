@@ -23,8 +23,9 @@ from vaultstream.patience import ask_to_leave
 from vaultstream.role import WorkerRole
 from vaultstream.settings import kek_file, revocations_file, seal_key_file, seals_dir
 from vaultstream.store import schema
+from vaultstream.store.blockers import LockWatch
 from vaultstream.store.database import PLANS_ONCE, Pool, is_transient, open_pool
-from vaultstream.store.holder import Holder, SessionName
+from vaultstream.store.holder import APPLICATION, Holder, SessionName
 from vaultstream.store.jobs import Job, find_job, get_job
 from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.lockers import LOCK_WAIT
@@ -210,6 +211,8 @@ def _drain(number: signal.Signals, stop: asyncio.Event) -> None:
 async def _watch(context: WorkerContext) -> None:
     """Sets `stop` once the job has ended, or the pool that started this process is gone."""
     parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    name = str(SessionName.of_this_process(context.telemetry.health.role, context.job.job_no))
+    locks = LockWatch(current_database_url(context.settings), f"{APPLICATION}{name}")
     while not context.stop.is_set():
         context.telemetry.health.beat("watching")
         if parent and os.getppid() != parent:
@@ -218,6 +221,8 @@ async def _watch(context: WorkerContext) -> None:
         job = await poll_job(context)
         if job is None or job.ended or job.state is JobState.SUSPENDED:
             context.stop.set()
+        elif blocked := await locks.look(context.pool):
+            context.telemetry.health.missed("postgres", blocked)
         with suppress(TimeoutError):
             async with asyncio.timeout(JOB_POLL_SECONDS):
                 await context.stop.wait()

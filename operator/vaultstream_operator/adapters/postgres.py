@@ -111,7 +111,7 @@ class PostgresStore:
         """Returns the job as Postgres has it, None if it is not there, or why it cannot be read."""
 
         async def snapshot_of(connection: Connection) -> tuple[JobSnapshot | None, FoundSeal | None]:
-            async with asyncio.timeout(POSTGRES_ANSWER_SECONDS):
+            async with asyncio.timeout(POSTGRES_ANSWER_SECONDS), self._pool.unless_blocked(connection):
                 snapshot = await _find_snapshot(connection, job)
                 if snapshot is None:
                     return None, None

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
 from vaultstream.credentials import UrlSource
+from vaultstream.store.blockers import unless_blocked
 from vaultstream.store.database import Connection, Pool, is_transient, open_pool
 from vaultstream.store.keepalive import plain_peer_of
 from vaultstream.store.sql import query
@@ -116,6 +117,10 @@ class SharedPool:
         self._slow.forget(*about)
         self._closed = None
         return answer
+
+    def unless_blocked(self, connection: Connection) -> AbstractAsyncContextManager[None]:
+        """Returns a context in which a wait for a lock ends with a `LockedError` that names who holds it, before the answer is too late."""
+        return unless_blocked(connection, self._url, patience=0.6 * POSTGRES_ANSWER_SECONDS)
 
     def _close(self, error: Exception) -> None:
         self._closed = _Closed(time.monotonic() + UNREACHABLE_PAUSE_SECONDS, error)

@@ -169,3 +169,17 @@ async def test_deletion_while_nats_is_unreachable_keeps_the_job(
         assert answer is not None
         assert (answer.reason, answer.passing) == (JobReason.NATS_UNREACHABLE, True)
     assert isinstance(await store.find(view), StoredJob)
+
+
+async def test_a_wait_for_a_locked_table_names_who_holds_it(
+    connection: asyncpg.Connection, store: PostgresStore
+) -> None:
+    view = job_of(SPEC)
+    await made(store, view)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE vaultstream.jobs")
+        answer = await trouble(store, view)
+    assert (answer.reason, answer.passing) == (JobReason.DATABASE_REFUSES, True)
+    assert f"process {connection.get_server_pid()} of the user postgres" in answer.problem
+    assert "pg_terminate_backend" in answer.problem
+    assert isinstance(await store.find(view), StoredJob)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState, changed_immutable_fields
-from vaultstream.errors import InvalidJobError, UsageError, VaultStreamError
+from vaultstream.errors import InvalidJobError, UsageError
 from vaultstream.local.pool import WorkerPool
 from vaultstream.local.stalls import StallWatch
 from vaultstream.records.source import inspect_source
 from vaultstream.scaling.kept import MOST_KEPT
 from vaultstream.store import jobs
-from vaultstream.store.database import explain, is_misconfigured, is_transient
+from vaultstream.store.blockers import LOCKED_SECONDS, unless_blocked
+from vaultstream.store.database import explain, is_misconfigured, is_passing, is_transient
 from vaultstream.store.decisions import keep_decision
 from vaultstream.store.jobs import Job
 from vaultstream.store.progress import JobProgress, JobSnapshot, read_job, with_pauses
@@ -170,7 +171,7 @@ async def run_job(
                     services = await services.ensure_running()
                     await workers.move(services)
                     check_services_at = time.monotonic() + SERVICES_POLL_SECONDS
-                snapshot, refused = await _read(pool, job.token)
+                snapshot, refused = await _read(pool, services, job.token)
                 job = snapshot.job
                 begin = snapshot if begin is None or not _settled_since(begin, snapshot) else begin
                 snapshot = _without_pause(snapshot, begin)
@@ -178,7 +179,7 @@ async def run_job(
                     others = await _others(pool, job, workers.started)
                 trouble = refused or await stall.obstacle(services, _progressed(snapshot)) or trouble
             except Exception as error:
-                if isinstance(error, VaultStreamError) or not is_transient(error):
+                if not is_passing(error):
                     raise
                 trouble = explain(error).message
                 check_services_at = 0.0
@@ -198,9 +199,12 @@ async def run_job(
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def _read(pool: Pool, token: str) -> tuple[JobSnapshot, str | None]:
+async def _read(pool: Pool, services: Services, token: str) -> tuple[JobSnapshot, str | None]:
     """Returns the job as it is now, and why the connection takes no writes; such a connection is not used again."""
-    async with pool.acquire(timeout=5) as connection:
+    async with (
+        pool.acquire(timeout=5) as connection,
+        unless_blocked(connection, services.database_url, patience=LOCKED_SECONDS),
+    ):
         snapshot = await with_pauses(connection, await read_job(connection, token))  # of a job that has ended
         if refused := no_writes(connection):
             await replace_connections(pool, connection)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vaultstream.bus.connection import BUS_ERRORS, connect_bus
 from vaultstream.bus.dispatch import require_streams
 from vaultstream.errors import VaultStreamError
+from vaultstream.store.blockers import blocked_sentence, list_blockers
 from vaultstream.store.database import connect
 from vaultstream.store.serving import require_writes
 
@@ -58,6 +59,8 @@ async def find_obstacle(services: Services) -> str | None:
     try:
         async with connect(services.database_url) as connection:
             require_writes(connection)
+            if blocked := blocked_sentence(await list_blockers(connection)):
+                return blocked
         async with connect_bus(services.bus_address, role="command", attempts=1) as bus:
             await require_streams(bus, patience=0.0)
     except VaultStreamError as error:

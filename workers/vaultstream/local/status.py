@@ -12,6 +12,7 @@ from vaultstream.bus.records import RecordsStream
 from vaultstream.errors import BusError, UsageError, redact
 from vaultstream.role import WorkerRole
 from vaultstream.store import jobs
+from vaultstream.store.blockers import LOCKED_SECONDS, blocked_sentence, list_blockers, unless_blocked
 from vaultstream.store.progress import JobSnapshot, read_job, with_pauses
 from vaultstream.store.serving import no_writes
 from vaultstream.store.sessions import list_worker_sessions
@@ -57,16 +58,18 @@ class JobOverview(JobSnapshot):
 
     Attributes:
         refused: why Postgres takes no writes; None: it takes them.
+        blocked: who keeps workers of the job waiting for a lock, in a sentence; None: nobody.
     """
 
     lag: LagStatus
     workers: list[WorkerSession]
     refused: str | None = None
+    blocked: str | None = None
 
     @property
     def message(self) -> str | None:
         """Why the job is in its state, or what it waits for; None: nothing is to be said."""
-        return self.job.message or (None if self.job.ended else self.refused)
+        return self.job.message or (None if self.job.ended else self.refused or self.blocked)
 
     @property
     def signers(self) -> list[WorkerSession]:
@@ -164,12 +167,20 @@ class StatusReader:
 
         Raises:
             UnknownJobError: there is no such job.
+            LockedError: others keep a table locked.
         """
-        async with self._pool.acquire() as connection:
+        async with (
+            self._pool.acquire() as connection,
+            unless_blocked(connection, self._services.database_url, patience=LOCKED_SECONDS),
+        ):
             job = await jobs.get_job(connection, self._name)
         self._name = job.token  # from now on this job, even if another job gets its name
         reachable, lag = await self._lag(job)
-        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+        async with (
+            self._pool.acquire() as connection,
+            unless_blocked(connection, self._services.database_url, patience=LOCKED_SECONDS),
+            connection.transaction(isolation="repeatable_read"),
+        ):
             return await _gather(connection, job.token, reachable=reachable, lag=lag)
 
     async def _lag(self, job: Job) -> tuple[bool, ConsumerLag | None]:
@@ -197,6 +208,7 @@ async def _gather(
         lag=lag_status(lag, reachable=reachable, unpublished=snapshot.progress.batches_unpublished),
         workers=await list_worker_sessions(connection, snapshot.job.job_no),
         refused=no_writes(connection),
+        blocked=blocked_sentence(await list_blockers(connection, job_no=snapshot.job.job_no)),
     )
 
 

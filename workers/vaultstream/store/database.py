@@ -93,6 +93,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, _AWAY)
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether who reads again and again goes on: a service does not answer, or others keep a lock. Other errors of ours were explained."""
+    return isinstance(error, LockedError) or (not isinstance(error, VaultStreamError) and is_transient(error))
+
+
 def is_misconfigured(error: BaseException) -> bool:
     """Whether somebody has to fix something first, such as a missing table or privilege. Work waits meanwhile."""
     return isinstance(error, (*_NOT_READY, SourceError)) and not isinstance(error, SourceReadError)

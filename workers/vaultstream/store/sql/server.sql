@@ -92,6 +92,22 @@ WHERE NOT l.granted AND l.locktype = 'relation' AND l.database = (SELECT oid FRO
   AND NOT (c.relname ~ '^signatures_[0-9]+' AND coalesce(pg_has_role(a.usesysid, to_regrole('vaultstream_operator'), 'MEMBER'), false))
 ORDER BY l.pid
 
+-- name: list_blockers
+-- Who keeps sessions of this database waiting, whose names begin with $1, for $2 seconds at least; of the session $3 alone if it is not
+-- NULL. What a session of another login does is hidden from some, so such ones are asked about, too. Process 0 stands for prepared
+-- transactions, of which Postgres does not say which one it is.
+SELECT w.application_name AS waiter, nullif(b.pid, 0) AS pid, p.gid AS prepared, coalesce(p.owner::text, s.usename::text, '?') AS login,
+       b.pid <> 0 AND cardinality(pg_blocking_pids(b.pid)) > 0 AS waits, coalesce(s.application_name, '') AS application,
+       to_char(coalesce(p.prepared, s.xact_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') AS since
+FROM pg_stat_activity w
+CROSS JOIN LATERAL (SELECT min(l.waitstart) AS began FROM pg_locks l WHERE l.pid = w.pid AND NOT l.granted) AS l
+CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS b (pid)
+LEFT JOIN pg_stat_activity s ON s.pid = b.pid
+LEFT JOIN pg_prepared_xacts p ON b.pid = 0 AND p.database = current_database()
+WHERE w.datname = current_database() AND starts_with(w.application_name, $1) AND ($3::int IS NULL OR w.pid = $3)
+  AND (w.wait_event_type = 'Lock' OR w.state IS NULL) AND l.began <= clock_timestamp() - make_interval(secs => $2)
+ORDER BY b.pid
+
 -- name: list_advisory_lockers
 -- Sessions of others that hold the advisory lock of this database with the key $1, or, if $2 is not NULL, the keys $1 and $2.
 SELECT DISTINCT l.pid, p.gid AS prepared, coalesce(p.owner::text, a.usename::text, '?') AS login
