@@ -7,12 +7,14 @@
 ARG BASE_IMAGE=python:3.13-slim-trixie
 ARG BUILD_IMAGE=python:3.13-trixie
 
-# Empty but on x86-64: elsewhere the image goes without the extension.
+# On x86-64, with the extension; elsewhere the image goes without it.
 FROM ${BUILD_IMAGE} AS native
 WORKDIR /build
 COPY constraints/native.txt constraints/
 COPY hack/native hack/
 COPY workers/native workers/native
+RUN cc -std=gnu11 -O2 -Wall -Wextra -static -Wl,--build-id=none -s -ffile-prefix-map="$PWD=." \
+        workers/native/listener/listener.c -o vaultstream-listen
 RUN mkdir -p workers/vaultstream/crypto \
     && python -m venv .venv \
     && hack/native --required
@@ -39,6 +41,7 @@ COPY workers workers
 COPY operator operator
 COPY cli cli
 COPY --from=native /build/workers workers
+COPY --from=native /build/vaultstream-listen /opt/vaultstream/bin/
 # Of the Kubernetes client, the login and the requests are used, and kopf uses three models: its classes for each kind, three quarters of
 # all Python code, are left out. Bytecode without timestamps: the root file system is read-only, and builds are reproducible.
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
@@ -88,4 +91,5 @@ ENV PATH=/opt/vaultstream/bin:/usr/local/bin:/usr/bin:/bin \
     USER=vaultstream
 WORKDIR /tmp
 USER 65532:65532
-ENTRYPOINT ["vaultstream"]
+# Listens for the kubelet before Python has started, if it is a worker of a pod.
+ENTRYPOINT ["vaultstream-listen", "vaultstream"]

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from vaultstream.descriptors import open_standard_descriptors, outlive_full_disk
-from vaultstream.starting import run_plain_worker, serve_early, skip_http_client
+from vaultstream.starting import leave, run_plain_worker, serve_early, skip_http_client
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -110,7 +110,7 @@ def main() -> None:
         if command in SERVING:
             serve_early(operator=command == "operator")
             if command == "worker" and (worked := run_plain_worker(sys.argv[1:])) is not None:
-                sys.exit(worked)
+                leave(worked)
         if command not in KUBERNETES:
             skip_http_client()
         from vaultstream.quick_imports import quick_imports  # noqa: PLC0415 - after the port is open

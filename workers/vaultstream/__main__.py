@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from vaultstream.descriptors import open_standard_descriptors
-from vaultstream.starting import run_plain_worker, serve_early
+from vaultstream.starting import leave, run_plain_worker, serve_early
 
 USAGE = 2
 """Exit code, as in `vaultstream.errors`."""
@@ -22,4 +22,4 @@ def main() -> int:
     return code
 
 
-sys.exit(main())
+leave(main())

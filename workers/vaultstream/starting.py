@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from vaultstream.telemetry.early import listen_early
 
@@ -31,6 +32,17 @@ def exit_at_once(*_: object) -> None:
     as_json = os.environ.get("VAULTSTREAM_LOG_FORMAT") == "json"
     os.write(2, b'{"level": "INFO", "message": "Interrupted."}\n' if as_json else b"error: Interrupted.\n")
     os._exit(_INTERRUPTED)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends a worker that has closed all it had open, without taking the interpreter apart.
+
+    That would take 0.1 s, in which the port of health is closed, and the kubelet may ask once more and write an Event `Unhealthy`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
 
 
 def skip_http_client() -> None:

@@ -280,18 +280,25 @@ def _container(
 def _probes() -> Manifest:
     """Returns the probes of a worker. One that only seals a deletion ends by itself within seconds, and serves nothing to probe.
 
-    A worker listens before its imports. It has started once it is ready for the first time, which is asked for each second.
+    The kubelet asks for readiness as soon as it sees a container run, and the answer waits for a worker that starts. A startup probe would
+    come first, up to a second later, and the kubelet asks for readiness only when it has looked through the pod and its volumes once
+    more. It would protect a slow start from the liveness probe, which therefore comes later.
     """
     probe = {"path": "/livez", "port": "metrics"}
     return {
-        "startupProbe": {
-            "httpGet": {**probe, "path": "/livez?ready"},
-            "periodSeconds": 1,
-            "timeoutSeconds": 10,
-            "failureThreshold": 60,
+        "livenessProbe": {
+            "httpGet": probe,
+            "initialDelaySeconds": 60,
+            "periodSeconds": 10,
+            "failureThreshold": 3,
+            "timeoutSeconds": 5,
         },
-        "livenessProbe": {"httpGet": probe, "periodSeconds": 10, "failureThreshold": 3, "timeoutSeconds": 5},
-        "readinessProbe": {"httpGet": {**probe, "path": "/readyz"}, "periodSeconds": 5, "timeoutSeconds": 5},
+        "readinessProbe": {
+            "httpGet": {**probe, "path": "/readyz?wait"},
+            "periodSeconds": 1,  # if it came too early after all, see workers/native/listener
+            "failureThreshold": 15,
+            "timeoutSeconds": 10,
+        },
     }
 
 

@@ -86,6 +86,23 @@ def test_the_probe_of_a_start_waits_until_the_process_is_ready_and_then_asks_onl
         served.stop()
 
 
+def test_the_first_probe_of_readiness_waits_for_a_process_that_starts_and_later_ones_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
+    telemetry, troubles = Telemetry("signing"), iter(["not connected yet"] * 3)
+    telemetry.health.require("nats", lambda: next(troubles, None))
+    served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
+    try:
+        assert ask(served.port, "/readyz?wait").status == 200
+        telemetry.health.require("nats", lambda: "disconnected")
+        reply = ask(served.port, "/readyz?wait")
+        assert (reply.status, reply.document["checks"]["nats"]["detail"]) == (503, "disconnected")
+    finally:
+        served.stop()
+
+
 def test_the_probe_of_a_start_is_held_longer_than_other_requests_and_no_longer_than_the_server_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

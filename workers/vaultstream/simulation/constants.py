@@ -29,7 +29,9 @@ PLANNER_START: Final = Constant(3.0, "s", "records worker's pod on the test node
 KEYS_RATE: Final = Constant(2_000, "keys/s", "keys worker on two cores, P-256")
 POD_START: Final = Constant(8.0, "s", "pod on the test node, from request to first batch, median")
 POD_START_SPREAD: Final = Constant(0.25, "1", "standard deviation of the logarithm of a start")
-READINESS_PERIOD: Final = Constant(5.0, "s", "`readinessProbe.periodSeconds` of the signers' pods")
+READINESS_PERIOD: Final = Constant(
+    5.0, "s", "assumed: a signer is seen Ready up to so much after its first batch, on the test node at once"
+)
 PRE_STOP: Final = Constant(5.0, "s", "`VAULTSTREAM_WORKER_PRE_STOP_SECONDS`")
 GRACE: Final = Constant(60.0, "s", "`VAULTSTREAM_WORKER_GRACE_SECONDS`")
 PROVISIONING: Final = Constant(

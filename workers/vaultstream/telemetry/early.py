@@ -10,6 +10,8 @@ import socket
 from contextlib import suppress
 
 _opened: dict[tuple[str, int], socket.socket] = {}
+_FIRST_PASSED = 3
+"""The first descriptor that is passed to a process which is started with open sockets: sd_listen_fds(3)."""
 
 
 def listen_early(*, operator: bool = False) -> None:
@@ -18,9 +20,26 @@ def listen_early(*, operator: bool = False) -> None:
     if not operator:
         host = os.environ.get("VAULTSTREAM_METRICS_HOST") or host
         variable, default = "VAULTSTREAM_METRICS_PORT", "0"
+    passed = _passed_on()
     with suppress(OSError, ValueError, OverflowError):
         if port := int(os.environ.get(variable) or default):
-            _opened[host, port] = open_port(host, port)
+            if passed is not None and passed.getsockname()[:2] == (host, port):
+                _opened[host, port] = passed
+            else:
+                _opened[host, port] = open_port(host, port)
+
+
+def _passed_on() -> socket.socket | None:
+    """Returns the socket that the process was started with, by `vaultstream-listen` or a service manager; processes that it starts get none."""
+    told = [os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS")]
+    if told != [str(os.getpid()), "1"]:
+        return None
+    try:
+        passed = socket.socket(fileno=_FIRST_PASSED)
+    except OSError:
+        return None
+    passed.set_inheritable(False)
+    return passed
 
 
 def open_port(host: str, port: int) -> socket.socket:

@@ -44,8 +44,10 @@ A new connection cuts the oldest one: a client that holds connections must not k
 """
 TURN_SECONDS = 0.25
 WAIT_SECONDS, WAIT_STEP_SECONDS = 8.0, 0.02
-"""How long `/livez?ready` waits for a process that starts to be ready, and between two looks. The kubelet, which waits for 10 s and asks
-each second, then learns of it at once, and writes no Event `Unhealthy` about a start that takes its time."""
+"""How long `/livez?ready` and `/readyz?wait` wait for a process that starts to be ready, and between two looks. The kubelet, which waits for
+10 s, then learns of it at once, and writes no Event `Unhealthy` about a start that takes its time."""
+WAITING = frozenset({b"/livez?ready", b"/readyz?wait"})
+"""What is asked of a process that starts: is it ready? Once it has started, they are the same as without the query."""
 HELD_SECONDS = WAIT_SECONDS + 1.0
 """Limit for such a request and its answer."""
 _STOP_SECONDS = 2.0
@@ -172,7 +174,7 @@ class TelemetryServer:
             if not isinstance(event, h11.Request):
                 return  # the client disconnected before it asked for anything
             with_body = event.method != b"HEAD"
-            if event.target == b"/livez?ready" and await self._starts(limit):
+            if event.target in WAITING and await self._starts(limit):
                 given = _judged(self._health.ready())
             else:
                 given = answer(event, registry=self._registry, health=self._health)
@@ -182,7 +184,7 @@ class TelemetryServer:
         await writer.drain()
 
     async def _starts(self, limit: asyncio.Timeout) -> bool:
-        """Waits up to `WAIT_SECONDS` for a process that starts; returns whether it is still not ready, as in the probe of its start."""
+        """Waits up to `WAIT_SECONDS` for a process that starts; returns whether it still does."""
         limit.reschedule(asyncio.get_running_loop().time() + HELD_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(WAIT_SECONDS):
