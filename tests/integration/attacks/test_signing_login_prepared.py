@@ -13,6 +13,7 @@ from support.engine import claim_one, new_name
 from support.guarded import GuardedDatabase, guarded_database
 from support.signing_login import ANN
 from vaultstream.doctor import transactions
+from vaultstream.doctor.held_back import examine_held_back
 from vaultstream.errors import LockedError, UsageError
 from vaultstream.keys.changes import KEK_LOCK, making_keys
 from vaultstream.local.services import LocalServices
@@ -59,6 +60,14 @@ async def prepared(database: GuardedDatabase, signer: asyncpg.Connection, job: J
     async with connect(database.admin_url) as admin:
         if await admin.fetchval("SELECT count(*) FROM pg_prepared_xacts"):
             await admin.execute(f"ROLLBACK PREPARED '{quoted}'")
+
+
+async def test_the_doctor_names_a_prepared_transaction_that_nobody_ends(
+    owner: asyncpg.Connection, prepared: str
+) -> None:
+    [finding] = [each for each in await examine_held_back(owner, left=0.0) if "prepared" in each.check]
+    assert prepared in finding.message
+    assert "ROLLBACK PREPARED 'it''s mine'" in (finding.hint or "")
 
 
 async def test_what_waits_for_a_prepared_transaction_names_it_and_how_to_end_it(

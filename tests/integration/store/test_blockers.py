@@ -11,8 +11,9 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from support.engine import add_job
+from support.engine import add_job, new_name
 from support.waiting import eventually
+from vaultstream.doctor.held_back import examine_held_back
 from vaultstream.errors import LockedError
 from vaultstream.local.services import Services
 from vaultstream.local.stalls import find_obstacle
@@ -125,3 +126,18 @@ def test_a_prepared_transaction_that_keeps_others_waiting_is_named() -> None:
     rows = [Blocker(None, "app", "left", application="")]
     assert "prepared transaction 'left' of the user app" in (blocked_sentence(rows) or "")
     assert "ROLLBACK PREPARED 'left'" in blocked_hint(rows)
+
+
+async def test_the_doctor_finds_an_old_snapshot_and_a_slot_that_nobody_reads(
+    db: asyncpg.Connection, engine_url: str
+) -> None:
+    slot = new_name("slot")
+    await db.execute("SELECT pg_create_physical_replication_slot($1, true)", slot)
+    try:
+        async with holding(engine_url, "SELECT txid_current()") as pid:
+            found = await examine_held_back(db, seconds=0.0, wal=-1)
+            said = {finding.check: finding.message for finding in found}
+            assert f"process {pid} of the user postgres" in said["old snapshots"]
+            assert slot in said["replication slots"]
+    finally:
+        await db.execute("SELECT pg_drop_replication_slot($1)", slot)

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.engine import add_batches, add_job, claim_one, signatures_of, signed
-from vaultstream.store.database import open_pool
+from vaultstream.store.database import connect, open_pool
 from vaultstream.store.leases import COMMITTED, commit_batches
+from vaultstream.store.sql import query
 
 if TYPE_CHECKING:
     import asyncpg
@@ -67,3 +68,23 @@ async def test_transactions_are_those_that_the_statements_are_written_for(
                 assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
     finally:
         await db.execute(f'ALTER DATABASE "{database}" RESET ALL')
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize(("off", "ours"), [("off", "on"), ("remote_apply", "remote_apply")])
+async def test_what_is_acknowledged_outlasts_a_crash_whatever_the_database_has(
+    engine_url: str, db: asyncpg.Connection, off: str, ours: str, reset: bool
+) -> None:
+    database = urlsplit(engine_url).path.strip("/")
+    await db.execute(f'ALTER DATABASE "{database}" SET synchronous_commit = {off}')
+    try:
+        async with open_pool(engine_url, role="signing", size=1, reset=reset) as pool:
+            for _ in range(2):  # also after it was returned
+                async with pool.acquire() as connection:
+                    assert await connection.fetchval("SHOW synchronous_commit") == ours
+        async with connect(engine_url) as connection:
+            assert await connection.fetchval("SHOW synchronous_commit") == ours
+            health = await connection.fetchrow(query("server_health"))
+            assert health["synchronous_commit"] == off  # the doctor speaks of what others get
+    finally:
+        await db.execute(f'ALTER DATABASE "{database}" RESET synchronous_commit')

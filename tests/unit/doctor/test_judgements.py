@@ -67,7 +67,7 @@ def test_a_healthy_server_passes() -> None:
         ({"in_recovery": True}, Level.FAILED, "standby"),
         ({"read_only": True}, Level.FAILED, "default_transaction_read_only"),
         ({"fsync": False}, Level.FAILED, "fsync is off"),
-        ({"synchronous_commit": "off"}, Level.FAILED, "synchronous_commit is off"),
+        ({"synchronous_commit": "off"}, Level.WARNING, "synchronous_commit is off"),
         ({"fsync": False, "full_page_writes": False}, Level.FAILED, "fsync and full_page_writes are off"),
         ({"connections_left": 1}, Level.WARNING, "1 connection is left"),
         ({"connections_left": -2}, Level.WARNING, "0 connections are left"),

@@ -90,7 +90,6 @@ def _durability(health: ServerHealth) -> Finding:
         name
         for name, lost in (
             ("fsync", not health.fsync),
-            ("synchronous_commit", health.synchronous_commit == "off"),
             ("full_page_writes", not health.full_page_writes),
         )
         if lost
@@ -101,6 +100,14 @@ def _durability(health: ServerHealth) -> Finding:
             f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash can lose signatures that were committed "
             "and acknowledged.",
             f"Turn {'it' if len(off) == 1 else 'them'} on in postgresql.conf.",
+        )
+    if health.synchronous_commit == "off":
+        return warning(
+            "Postgres durability",
+            "synchronous_commit is off for the server, this database or this login. VaultStream turns it on in its own sessions, so no "
+            "signature that was acknowledged is lost; what others commit, such as records, can be lost in a crash.",
+            "Turn it on in postgresql.conf, or reset it where it is set: `ALTER DATABASE … RESET synchronous_commit`, "
+            "`ALTER ROLE … RESET synchronous_commit`.",
         )
     return ok("Postgres durability", f"fsync is on, synchronous_commit is {health.synchronous_commit}.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
 from vaultstream.doctor.findings import Finding, failed, ok, warning
+from vaultstream.doctor.held_back import examine_held_back
 from vaultstream.doctor.logins import examine_connect, examine_logins
 from vaultstream.doctor.transactions import examine_transactions
 from vaultstream.plurals import counted
@@ -101,6 +102,7 @@ async def examine_jobs(connection: Connection, open_jobs: Sequence[OpenJob]) -> 
         *judge_leases(leases, sessions),
         judge_bounds(leases),
         *await examine_transactions(connection),
+        *await examine_held_back(connection),
         *await examine_logins(connection),
         *await examine_connect(connection),
         *judge_clock([KeysAhead(**dict(row)) for row in await connection.fetch(query("list_keys_ahead"))]),

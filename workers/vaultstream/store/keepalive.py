@@ -69,6 +69,10 @@ class WatchedConnection(asyncpg.Connection):
         self.users_search_path = users
         self._settings = f"SET search_path = {ours};\n{self._settings}".removesuffix(";\n")
 
+    def keep_setting(self, name: str, value: str) -> None:
+        """Notes that the session has a setting of ours, and keeps it when the connection is reset."""
+        self._settings = f"{self._settings};\nSET {name} = {value}".removeprefix(";\n")
+
     def get_server_pid(self) -> int:
         """Returns the process of the session on the server, also through a pooler."""
         return int(super().get_server_pid()) if self._backend_pid is None else self._backend_pid

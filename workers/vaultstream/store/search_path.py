@@ -24,10 +24,15 @@ PATH = "pg_catalog, pg_temp"
 async def pin_search_path(connection: Any) -> None:
     """Gives a new session our path, also after each reset; the one that it began with is kept as the user's.
 
+    It also turns synchronous_commit on where it is off, whoever turned it off: a batch is acknowledged once it is committed.
+
     Args:
         connection: a `WatchedConnection`.
     """
-    connection.keep_search_path(await connection.fetchval(query("pin_search_path"), PATH), PATH)
+    row = await connection.fetchrow(query("pin_search_path"), PATH)
+    connection.keep_search_path(row["users"], PATH)
+    if row["turned_on"] is not None:
+        connection.keep_setting("synchronous_commit", "on")
 
 
 async def add_users_search_path(connection: asyncpg.Connection | PoolConnectionProxy) -> None:

@@ -7,7 +7,7 @@ SELECT
     current_setting('default_transaction_read_only')::bool AS read_only,
     current_setting('fsync')::bool AS fsync,
     current_setting('full_page_writes')::bool AS full_page_writes,
-    current_setting('synchronous_commit') AS synchronous_commit,
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit,  -- ours turn it on for themselves
     current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections_left
 
@@ -35,7 +35,10 @@ WHERE pg_has_role(s.usesysid, (SELECT n.nspowner FROM pg_namespace n WHERE n.nsp
 GROUP BY s.application_name
 
 -- name: pin_search_path
-SELECT pg_catalog.current_setting('search_path') AS users, pg_catalog.set_config('search_path', $1, false)
+-- Also turns synchronous_commit on, where a server, database or login has it off: what we acknowledge stays after a crash.
+SELECT pg_catalog.current_setting('search_path') AS users, pg_catalog.set_config('search_path', $1, false),
+       CASE WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
+            THEN pg_catalog.set_config('synchronous_commit', 'on', false) END AS turned_on
 
 -- name: add_local_search_path
 -- Postgres's schema first, then the path $1.
@@ -139,6 +142,34 @@ JOIN pg_roles u ON u.rolname = a.login AND NOT u.rolsuper
 WHERE a.began < clock_timestamp() - make_interval(secs => $2)
   AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = ANY ($1::text[]) AND pg_has_role(u.oid, r.oid, 'MEMBER'))
 ORDER BY a.began
+
+-- name: list_old_snapshots
+-- Sessions whose snapshot keeps VACUUM from removing rows of this database, for more than $1 seconds; where this login may not see since
+-- when, for more than $2 transactions. A standby that holds rows back for its readers (hot_standby_feedback) has no database.
+SELECT a.pid, coalesce(a.usename::text, '?') AS login, a.application_name AS application,
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, CASE WHEN a.datname IS NULL THEN a.backend_start END))::float8 AS seconds,
+       x.age AS transactions
+FROM pg_stat_activity a
+CROSS JOIN LATERAL (SELECT greatest(age(a.backend_xmin), age(a.backend_xid)) AS age) AS x
+WHERE x.age IS NOT NULL AND a.pid <> pg_backend_pid()
+  AND (a.datname = current_database() AND a.backend_type IS DISTINCT FROM 'autovacuum worker' OR a.datname IS NULL)
+  AND CASE WHEN a.xact_start IS NULL THEN x.age > $2::int ELSE a.xact_start < clock_timestamp() - make_interval(secs => $1) END
+ORDER BY transactions DESC
+
+-- name: list_left_prepared
+-- Transactions of this database that were prepared more than $1 seconds ago, whoever owns them.
+SELECT NULL AS pid, owner::text AS login, gid AS prepared, extract(epoch FROM clock_timestamp() - prepared)::float8 AS seconds
+FROM pg_prepared_xacts
+WHERE database = current_database() AND prepared < clock_timestamp() - make_interval(secs => $1)
+ORDER BY pg_prepared_xacts.prepared
+
+-- name: list_idle_slots
+-- Replication slots of the server that nobody reads and that keep more than $1 bytes of WAL. A standby has no end of the WAL of its own.
+SELECT slot_name::text AS name, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS kept
+FROM pg_replication_slots
+WHERE NOT pg_is_in_recovery() AND NOT active AND restart_lsn IS NOT NULL
+  AND pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN restart_lsn ELSE pg_current_wal_lsn() END, restart_lsn) > $1::bigint
+ORDER BY kept DESC
 
 -- name: own_pid
 -- The process of this session on the server; a pooler gives its clients other numbers.
