@@ -94,8 +94,8 @@ def judge_held_back(
         found.append(
             warning(
                 "old snapshots",
-                f"VACUUM keeps what was deleted or changed after these began to read: {_shown(snapshots)}. Tables and indexes of the "
-                "jobs grow, and claims become slower.",
+                f"Open since long: {_shown(snapshots)}. Until they end, VACUUM can't remove what was deleted or changed since: tables and "
+                "indexes of the jobs grow, and claims become slower.",
                 f"Let their transactions end. An administrator of Postgres ends them by {_ends(snapshots)}; "
                 "idle_in_transaction_session_timeout does so by itself.",
             )
