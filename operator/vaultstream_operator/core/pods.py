@@ -295,8 +295,10 @@ def _probes() -> Manifest:
         },
         "readinessProbe": {
             "httpGet": {**probe, "path": "/readyz?wait"},
-            "periodSeconds": 1,  # if it came too early after all, see workers/native/listener
-            "failureThreshold": 15,
+            # Soon again if it came too early after all, see workers/native/listener; not sooner, because a probe between the end of
+            # a worker and the end of its pod makes the kubelet write an Event.
+            "periodSeconds": 2,
+            "failureThreshold": 8,
             "timeoutSeconds": 10,
         },
     }

@@ -126,7 +126,7 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
     assert live["initialDelaySeconds"] >= 2 * START_SECONDS  # a slow start is not ended
     assert ready["httpGet"] == {"path": "/readyz?wait", "port": "metrics"}
     assert ready["timeoutSeconds"] > HELD_SECONDS > WAIT_SECONDS
-    assert (ready["periodSeconds"], ready.get("initialDelaySeconds", 0)) == (1, 0)
+    assert (ready["periodSeconds"], ready.get("initialDelaySeconds", 0)) == (2, 0)
     assert ready["failureThreshold"] * ready["periodSeconds"] >= 15  # a pause of Postgres is no news
     assert "startupProbe" not in container  # readiness would be asked for later
     assert made["terminationGracePeriodSeconds"] == OPTIONS.grace_seconds
