@@ -18,7 +18,9 @@ from support.policed import (
 from support.signingjobs import path_of
 from support.waiting import eventually
 from vaultstream_operator.adapters.kube_api import MERGE_PATCH, KubeApi
-from vaultstream_operator.adapters.kubernetes import DELETION_COST
+from vaultstream_operator.adapters.kubernetes import KubernetesCluster
+from vaultstream_operator.adapters.marks import DELETION_COST, IDLE_COST
+from vaultstream_operator.core.children import Owner
 
 if TYPE_CHECKING:
     from kube.apiserver import ApiServer
@@ -67,6 +69,20 @@ async def test_the_operator_can_mark_no_pod_that_is_not_a_signer(site: Site, api
     path, stranger = pod_of(site)
     stranger["metadata"]["labels"] = {"app": "shop"}
     assert await refusal(api, "PATCH", await place(site, path, stranger), mark)
+
+
+async def test_a_pod_that_a_tenant_gives_the_labels_of_a_job_keeps_no_signer_from_being_marked(
+    site: Site, api: KubeApi
+) -> None:
+    path, signer = pod_of(site)
+    labels = signer["metadata"]["labels"]
+    strange = {name: value for name, value in labels.items() if name != "app.kubernetes.io/managed-by"}
+    stranger = {**signer, "metadata": {**signer["metadata"], "name": "stranger", "labels": strange}}
+    await place(site, path, stranger)
+    pod = await place(site, path, signer)
+    owner = Owner(site.namespace, labels["vaultstream.dev/job"], labels["vaultstream.dev/job-uid"])
+    await KubernetesCluster(api).mark_idle(owner, set())
+    assert (await site.client.call("GET", pod))["metadata"]["annotations"] == {DELETION_COST: IDLE_COST}
 
 
 async def test_others_change_pods_as_their_rights_allow(site: Site, api: KubeApi) -> None:

@@ -106,6 +106,7 @@ ATTACKS = {
     "another command": on_container(command=["sh", "-c", "env"]),
     "another argument": on_container(args=["debug", "psql", "--", "-c", "SELECT 1"]),
     "another role": on_container(args=["worker", "records", TOKEN]),
+    "an option in the place of the token": on_container(args=["worker", "signing", "--help"]),
     "a secret in the argument": on_container(args=["worker", "signing", "$(VAULTSTREAM_NATS_PASSWORD)"]),
     "a command at the start": on_container(lifecycle={"postStart": RUNS}),
     "a command at the end": on_container(lifecycle={"preStop": RUNS}),
@@ -269,6 +270,7 @@ async def test_a_kubernetes_job_has_one_pod(site: Site, api: KubeApi) -> None:
         {"parallelism": 100_000, "completions": 100_000},
         {"completionMode": "Indexed", "completions": 10},
         {"managedBy": "thief.example/controller"},
+        {"parallelism": 1},  # and no completions: its parallelism could be raised later
     ]
     path, passed = collection(site, "keys"), []
     for more in wider:
@@ -277,6 +279,11 @@ async def test_a_kubernetes_job_has_one_pod(site: Site, api: KubeApi) -> None:
         if not await refusal(api, "POST", path, made):
             passed.append(more)
     assert passed == []
+    queue = worker(site, "keys")
+    queue["spec"] |= {"parallelism": 1}
+    queue["metadata"].pop("ownerReferences")  # of a SigningJob that does not exist
+    existing = await place(site, path, queue)
+    assert await refusal(api, "PATCH", existing, {"spec": {"parallelism": 100_000}})
 
 
 async def test_a_worker_may_keep_away_from_pods_of_its_own_namespace(site: Site, api: KubeApi) -> None:

@@ -6,16 +6,15 @@ when it or the applied object has changed.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from vaultstream.api.signingjob import KIND
 from vaultstream.plurals import counted
@@ -31,7 +30,8 @@ from vaultstream_operator.adapters.kube_api import (
     KubeJson,
 )
 from vaultstream_operator.adapters.lists import Lists
-from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, PODS, WORKER_JOBS, JobKey, Mirror
+from vaultstream_operator.adapters.marks import mark_idle
+from vaultstream_operator.adapters.mirror import DEPLOYMENTS, JOBS, WORKER_JOBS, JobKey, Mirror
 from vaultstream_operator.adapters.namespaces import ServedNamespaces
 from vaultstream_operator.adapters.paths import WATCHED, path_of
 from vaultstream_operator.adapters.pod_events import PodEvents
@@ -47,12 +47,7 @@ from vaultstream_operator.ports import ConflictError, Refusal
 
 log = logging.getLogger(__name__)
 
-DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 NUDGED: Final = "vaultstream.dev/nudged-at"
-IDLE_COST: Final = "-100"
-"""Lower than a pod's default (0): Kubernetes removes these pods first."""
-MARKED_SECONDS: Final = 1.0
-"""How long new marks come before the count is lowered: the ReplicaSet's controller reads pods and counts by separate watches."""
 
 _KINDS = {"Deployment": DEPLOYMENTS, "Job": WORKER_JOBS}
 _ROLES = {children.SIGNING: DEPLOYMENTS, children.RECORDS: WORKER_JOBS, children.KEYS: WORKER_JOBS}
@@ -253,32 +248,7 @@ class KubernetesCluster:
             self._mirror.wrote(kind, body)
 
     async def mark_idle(self, owner: Owner, busy: Collection[str]) -> None:
-        selector = f"{children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}={children.SIGNING}"
-        found = await self._api.get(path_of(PODS, owner.namespace), labelSelector=selector)
-        marked = await asyncio.gather(
-            *(
-                self._mark(owner.namespace, pod, idle=pod["metadata"]["name"] not in busy)
-                for pod in found["items"]
-            )
-        )
-        if any(marked):
-            await asyncio.sleep(MARKED_SECONDS)
-
-    async def _mark(self, namespace: str, pod: Mapping[str, Any], *, idle: bool) -> bool:
-        """Marks or unmarks a pod; returns whether that changed it."""
-        cost = (pod["metadata"].get("annotations") or {}).get(DELETION_COST)
-        wanted = IDLE_COST if idle else None
-        if cost == wanted or "deletionTimestamp" in pod["metadata"]:
-            return False
-        body = {"metadata": {"annotations": {DELETION_COST: wanted}}}
-        try:
-            path = path_of(PODS, namespace, pod["metadata"]["name"])
-            await self._api.patch(path, body, MERGE_PATCH, brief=OBJECT_METADATA)
-        except KubeError as error:
-            if error.status != _NOT_FOUND:
-                raise
-            return False
-        return True
+        await mark_idle(self._api, owner, busy)
 
     # -- the SigningJob itself
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -26,11 +26,20 @@ _NOT_SET_UP: Final = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandB
 _AGAIN: Final = timedelta(minutes=3)
 """The kubelet tries to mount a volume again after at most two minutes: what it reported earlier than this no longer holds."""
 _MOST_EVENTS: Final = 50
+_PAGE: Final = 5
+"""Events that are read at once: whoever may create them makes them as large as 1.5 MB."""
+_MOST_NOTE: Final = 2_000
+"""Characters of a note. The API server has a limit for Events of one of its two APIs alone."""
 _SETTLED_SECONDS: Final = 10.0
 """How long an answer counts: the API server searches all Events of the namespace for one, and a tenant may make many."""
 _UNWRITTEN_SECONDS: Final = 3.0
 """The same of an answer without Events."""
 _MOST_ANSWERS: Final = 1_000
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+_Told = tuple[datetime, str]
+"""When an Event happened last, and its note; empty: no Event tells anything."""
+_NOTHING: Final[_Told] = (_LONG_AGO, "")
 
 
 class PodEvents:
@@ -42,7 +51,7 @@ class PodEvents:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._answers: OrderedDict[tuple[str, str], tuple[float, list[KubeJson]]] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], tuple[float, _Told]] = OrderedDict()
         """The latest answers by namespace and selector, each with its time on the monotonic clock."""
 
     async def explain(self, owner: Owner, view: ChildrenView) -> ChildrenView:
@@ -66,33 +75,53 @@ class PodEvents:
         return worker if answer is None else replace(worker, problem=answer)
 
     async def _refusal(self, namespace: str, name: str, problem: Ailment) -> Ailment | None:
-        events = await self._list(namespace, f"regarding.kind=Job,regarding.name={name},reason={_FAILED}")
-        since = problem.since or datetime.min.replace(tzinfo=UTC)
-        current = [(moment, note) for moment, note in _notes(events) if moment >= since]
-        return of_refusal(max(current)[1]) if current else None
+        selector = f"regarding.kind=Job,regarding.name={name},reason={_FAILED}"
+        moment, note = await self._told(namespace, selector, _newest)
+        since = problem.since or _LONG_AGO
+        return of_refusal(note) if moment > _LONG_AGO and moment >= since else None
 
     async def _set_up(self, namespace: str, problem: Ailment) -> Ailment | None:
-        events = await self._list(namespace, f"regarding.kind=Pod,regarding.name={problem.pod},type=Warning")
-        if note := note_of_set_up(events):
-            return of_set_up(problem, note)
-        return None
+        selector = f"regarding.kind=Pod,regarding.name={problem.pod},type=Warning"
+        _, note = await self._told(namespace, selector, lambda events: (_LONG_AGO, note_of_set_up(events)))
+        return of_set_up(problem, note) if note else None
 
-    async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
+    async def _told(self, namespace: str, selector: str, read: Callable[[list[KubeJson]], _Told]) -> _Told:
+        """Returns what the Events of a selector tell, which is all that is kept of them."""
         now, kept = time.monotonic(), self._answers.pop((namespace, selector), None)
-        if kept is not None and now - kept[0] < (_SETTLED_SECONDS if kept[1] else _UNWRITTEN_SECONDS):
+        if kept is not None and now - kept[0] < (_SETTLED_SECONDS if kept[1][1] else _UNWRITTEN_SECONDS):
             self._answers[namespace, selector] = kept
             return kept[1]
-        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         try:
-            found = await self._api.get(path, fieldSelector=selector, limit=str(_MOST_EVENTS))
+            told = read(await self._list(namespace, selector))
         except VaultStreamError as error:
             log.debug("can't read the Events of %s: %s", selector, error.message)
-            return []
-        events = list(found.get("items", ()))
-        self._answers[namespace, selector] = now, events
+            return _NOTHING
+        self._answers[namespace, selector] = now, told
         while len(self._answers) > _MOST_ANSWERS:
             self._answers.popitem(last=False)
+        return told
+
+    async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
+        path, events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", []
+        query = {"fieldSelector": selector, "limit": str(_PAGE)}
+        while len(events) < _MOST_EVENTS:
+            found = await self._api.get(path, **query)
+            events += [_brief(event) for event in found.get("items") or ()]
+            if not (following := (found.get("metadata") or {}).get("continue")):
+                break
+            query["continue"] = following
         return events
+
+
+def _brief(event: KubeJson) -> KubeJson:
+    """Returns of an Event what is read of it."""
+    times = {name: event.get(name) for name in ("series", "deprecatedLastTimestamp", "eventTime")}
+    return {"reason": event.get("reason"), "note": str(event.get("note", ""))[:_MOST_NOTE], **times}
+
+
+def _newest(events: Iterable[KubeJson]) -> _Told:
+    """Returns when the newest Event happened last, and its note."""
+    return max(_notes(events), default=_NOTHING)
 
 
 def note_of_set_up(events: Iterable[KubeJson]) -> str:
@@ -120,5 +149,8 @@ def _last_seen(event: KubeJson) -> datetime | None:
         event.get("eventTime"),
     ):
         if text:
-            return datetime.fromisoformat(text)
+            try:
+                return datetime.fromisoformat(text)
+            except ValueError:  # Kubernetes has years that Python has not
+                return None
     return None
