@@ -102,7 +102,8 @@ class PodEvents:
         return told
 
     async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
-        path, events = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", []
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+        events: list[KubeJson] = []
         query = {"fieldSelector": selector, "limit": str(_PAGE)}
         while len(events) < _MOST_EVENTS:
             found = await self._api.get(path, **query)
