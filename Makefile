@@ -176,8 +176,8 @@ image: .venv/.runtime ## Build the image with docker; without docker, as root, i
 kind-up: .venv/.runtime ## Create a cluster with kind, load the image, install the chart. Without docker, as root, on this host.
 	@hack/trial up
 
-demo: .venv/.runtime ## Sign 200,000 records on that cluster, and show how the signers scale.
-	@hack/trial demo
+demo: .venv/.runtime ## Sign records on that cluster, show how the signers scale, and draw it. Option: TOTAL_RECORDS.
+	@hack/trial demo $(if $(TOTAL_RECORDS),--records $(TOTAL_RECORDS))
 
 kind-down: .venv/.runtime ## Remove that cluster.
 	@hack/trial down

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -237,11 +237,13 @@ def up_command() -> None:
 
 
 @app.command("demo")
-def demo_command() -> None:
-    """Sign 200,000 records, and show how the signers scale."""
+def demo_command(
+    *, records: Annotated[int, typer.Option("--records", min=1, help="How many records to sign.")] = 200_000
+) -> None:
+    """Sign records, show how the signers scale, and draw a picture of it."""
 
     async def show() -> None:
-        await Demo(await kubeconfig(), NAMESPACE, Console()).run()
+        await Demo(await kubeconfig(), NAMESPACE, Console(), records).run()
 
     asyncio.run(show())
 

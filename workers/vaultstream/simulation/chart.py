@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor, log10
-from typing import Final
+from textwrap import wrap
+from typing import Final, Protocol
 
-from vaultstream.simulation.run import Moment, SimulatedRun
+from vaultstream.simulation.run import Mark, Moment
 
 WIDTH: Final = 760
 PANEL: Final = 150
@@ -28,21 +29,41 @@ _STYLE: Final = (
     "@media(prefers-color-scheme:dark){text{fill:#c9d1d9}}"
 )
 _MOST_POINTS = 200
+_SHORT: Final = 20.0
+"""Seconds of a run below which its axis has fractions."""
+_LINE: Final = 108
+"""Characters in a line of text, about."""
 
 _Value = Callable[[Moment], float | None]
 _PANELS: Final[tuple[tuple[str, _Value, bool], ...]] = (
     ("signers requested", lambda moment: moment.requested, True),
     ("batches left", lambda moment: moment.lag, False),
-    ("records/s, over the latest 20 s", lambda moment: moment.rate or 0.0, False),
+    ("records/s", lambda moment: moment.rate or 0.0, False),
 )
 
 
-def svg_chart(title: str, runs: Mapping[str, SimulatedRun]) -> str:
+class Course(Protocol):
+    """What a chart shows of a run, simulated or real."""
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """The state over time."""
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The decisions that changed the count."""
+
+
+def svg_chart(
+    title: str, runs: Mapping[str, Course], *, rate: str = "over the latest 20 s", listed: bool = False
+) -> str:
     """Returns a complete SVG document. Marks on the line of VaultStream are its decisions; pointing at one shows it.
 
     Args:
         title: above the panels.
         runs: one for each way to scale, by its name.
+        rate: what the rates are means of.
+        listed: whether the marks are numbered, and what they say stands below, for a picture that nobody points into.
     """
     end = max(run.moments[-1].at for run in runs.values()) or 1.0
     height = _TOP + len(_PANELS) * (PANEL + _GAP) + _BOTTOM - _GAP
@@ -50,7 +71,7 @@ def svg_chart(title: str, runs: Mapping[str, SimulatedRun]) -> str:
     for number, (name, value, stepped) in enumerate(_PANELS):
         top = _TOP + number * (PANEL + _GAP)
         most = _ceiling(max((value(m) or 0.0) for run in runs.values() for m in run.moments))
-        parts.append(_grid(name, top, most))
+        parts.append(_grid(f"{name}, {rate}" if name == "records/s" else name, top, most))
         for who, run in reversed(list(runs.items())):
             points = [(_x(m.at, end), _y(value(m) or 0.0, top, most)) for m in _thinned(run.moments)]
             parts.append(
@@ -58,20 +79,51 @@ def svg_chart(title: str, runs: Mapping[str, SimulatedRun]) -> str:
             )
             if stepped:
                 parts += [
-                    f'<circle cx="{_x(at, end):.1f}" cy="{_y(decision.desired, top, most):.1f}" r="3.2" '
-                    f'fill="{_COLORS.get(who, "#8b949e")}"><title>{at:.0f} s: {_escaped(decision.explain())}</title></circle>'
-                    for at, decision in run.decisions
+                    f'<circle cx="{_x(mark.at, end):.1f}" cy="{_y(mark.count, top, most):.1f}" r="3.2" '
+                    f'fill="{_COLORS.get(who, "#8b949e")}"><title>{mark.at:.0f} s: {_escaped(mark.why)}</title></circle>'
+                    for mark in run.marks
                 ]
+                if listed:
+                    parts += _numbers(run.marks, end, top, most)
     for step in range(5):
         at = end * step / 4
-        parts.append(f'<text x="{_x(at, end):.1f}" y="{height - 22}" text-anchor="middle">{at:,.0f}</text>')
+        digits = 1 if end < _SHORT else 0
+        parts.append(
+            f'<text x="{_x(at, end):.1f}" y="{height - 22}" text-anchor="middle">{at:,.{digits}f}</text>'
+        )
     parts.append(
         f'<text x="{(_LEFT + WIDTH - _RIGHT) / 2}" y="{height - 5}" text-anchor="middle">seconds since the job was created</text>'
     )
+    if listed:
+        told = [line for run in runs.values() for line in _told(run.marks)]
+        parts += [
+            f'<text x="{_LEFT}" y="{height + 14 + 17 * number}">{_escaped(line)}</text>'
+            for number, line in enumerate(told)
+        ]
+        height += 14 + 17 * len(told)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
         f"<title>{_escaped(title)}</title><style>{_STYLE}</style>{''.join(parts)}</svg>\n"
     )
+
+
+def _numbers(marks: Sequence[Mark], end: float, top: float, most: float) -> list[str]:
+    """Returns the numbers of marks, beside them and within the panel."""
+    return [
+        f'<text class="head" x="{_x(mark.at, end) + 7:.1f}" '
+        f'y="{_y(mark.count, top, most) + (16 if 2 * mark.count > most else -6):.1f}">{number}</text>'
+        for number, mark in enumerate(marks, 1)
+    ]
+
+
+def _told(marks: Sequence[Mark]) -> list[str]:
+    """Returns what marks say, in lines that fit."""
+    lines = []
+    for number, mark in enumerate(marks, 1):
+        lines += wrap(
+            f"{mark.why}", _LINE, initial_indent=f"{number}  {mark.at:.1f} s: ", subsequent_indent="\u2003"
+        )
+    return lines
 
 
 def text_chart(moments: tuple[Moment, ...], width: int, height: int = 8) -> list[str]:

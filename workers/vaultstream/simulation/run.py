@@ -41,6 +41,15 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A decision that changed the count: when, to what, and why."""
+
+    at: float
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedRun:
     """What a simulated run took.
 
@@ -74,6 +83,11 @@ class SimulatedRun:
     moments: tuple[Moment, ...]
     decisions: tuple[tuple[float, Decision], ...]
     prior: Prior
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The decisions for a chart."""
+        return tuple(Mark(at, decision.desired, decision.explain()) for at, decision in self.decisions)
 
     def late(self, finish_within: float) -> float:
         """Returns the seconds by which the run missed its finishing time; negative: it was early."""
