@@ -186,6 +186,41 @@ def test_every_number_of_records_by_a_key_is_verified_with_a_table(native: Multi
         assert answers == bytes(index != at for index in range(count))
 
 
+def test_tables_of_more_keys_than_are_kept_are_those_of_their_keys(native: Multibuffer) -> None:
+    """130 keys, then the first ones again, whose tables had to be made anew; one wrong signature by each."""
+    least = native.table_least
+    pairs = [_pair(native, scalar) for scalar in range(1000, 1130)]
+    digest = sha256(b"text").digest()
+    for pair in (*pairs, *pairs[:3], *pairs[:2]):
+        signed = rows_of(native.sign([pair.native], [least], [b"text"] * least, None, 105), 105)
+        signatures = [signature for _, signature in signed]
+        digests_of_it = [digest] * (least - 1) + [sha256(b"another").digest()]
+        answers = native.verify([pair.point], [least], digests_of_it, signatures)
+        assert answers == b"\1" * (least - 1) + b"\0"
+
+
+def test_a_signature_of_which_no_sum_is_computed_makes_no_other_one_invalid(native: Multibuffer) -> None:
+    """Where two points meet, nothing is added in that lane: the last word is that of `cryptography`, for all of its signatures."""
+    # The last digit of u1, with the generator, and the first one of u2, with this key, name the same point: the two are added.
+    scalar, count = 1 << 252, 3 * native.table_least
+    pair = _pair(native, scalar)
+    rows = rows_of(native.sign([pair.native], [count], [b"text"] * count, None, 105), 105)
+    digests_of_it, signatures = map(list, zip(*rows, strict=True))
+    for other_digits in range(20):
+        u1, u2 = (5 << 252) + other_digits, (9 << 252) + 5
+        r = derive_private_key((u1 + u2 * scalar) % P256_ORDER, SECP256R1()).public_key().public_numbers().x
+        s = r * pow(u2, -1, P256_ORDER) % P256_ORDER
+        if s <= HIGHEST_S:
+            break
+    digests_of_it[17], signatures[17] = (u1 * s % P256_ORDER).to_bytes(32), encode_dss_signature(r, s)
+    assert pair.is_valid(signatures[17], digests_of_it[17])
+    assert native.verify([pair.point], [count], digests_of_it, signatures)[17] == 0
+    assert all(verify_digests([pair.public], [count], digests_of_it, signatures))
+    digests_of_it[25] = sha256(b"another").digest()
+    found = verify_digests([pair.public], [count], digests_of_it, signatures)
+    assert [index for index, is_valid in enumerate(found) if not is_valid] == [25]
+
+
 @cache
 def _pair(native: Multibuffer, scalar: int) -> Pair:
     return Pair(native, scalar)

@@ -1,15 +1,11 @@
 #include "p256_comb.h"
 
+#include <string.h>
+
 #include "bytes.h"
 #include "p256_points.h"
 
-#define LANES_OF_COMB 8
-#define MOST_GROUPS (COMB_MOST / LANES_OF_COMB)
-
-struct group {
-    struct wide s, of_digest, of_r; /* the last two are plain */
-    struct wide product;
-};
+#define CHAINS 4
 
 /* The digits of a scalar, from the lowest, and what was carried. */
 struct digits {
@@ -63,54 +59,108 @@ static inline IFMA __m512i next_digit(struct digits *digits, int window, __mmask
     return _mm512_mask_sub_epi64(digit, *negative, wide_set(1 << WINDOW_BITS), digit);
 }
 
-/* Adds the multiples that a digit of each lane names; `empty` are the lanes in which nothing was added yet. */
-static inline IFMA void add_multiple(struct wide_point *sum, __mmask8 *empty, const struct p256_table *table, int window,
-                                     struct digits *digits)
+/* Writes the multiples of a point that the digits of a scalar name, of group `at` of `point` and `empty`. */
+static IFMA void write_multiples(struct comb_point (*point)[COMB_GROUPS], __mmask8 (*empty)[COMB_GROUPS], size_t at,
+                                 const struct p256_table *table, struct wide scalar)
 {
-    __mmask8 negative;
-    const __m512i digit = next_digit(digits, window, &negative);
-    const __mmask8 some = _mm512_test_epi64_mask(digit, digit);
-    uint64_t amount[LANES_OF_COMB];
-    _mm512_storeu_si512(amount, digit);
-
-    __m512i row[WORDS];
-    for (int lane = 0; lane < LANES_OF_COMB; lane++) {
-        row[lane] = _mm512_load_si512(table->entry[window][(amount[lane] - 1) % MULTIPLES]);
-    }
-    transpose(row);
-    const struct wide x = limbs_of(row);
-    struct wide y = limbs_of(row + 4);
     const struct wide zero = {{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                                _mm512_setzero_si512(), _mm512_setzero_si512()}};
-    y = wide_blend(negative, y, sub(zero, y));
-
-    const struct wide_point next = point_add(*sum, x, y);
-    const __mmask8 added = some & (__mmask8)~*empty, first = some & *empty;
-    sum->x = wide_blend(first, wide_blend(added, sum->x, next.x), x);
-    sum->y = wide_blend(first, wide_blend(added, sum->y, next.y), y);
-    sum->z = wide_blend(first, wide_blend(added, sum->z, next.z), wide_of(ONE_P));
-    *empty &= (__mmask8)~some;
+    struct digits digits = {scalar, _mm512_setzero_si512()};
+    for (int window = 0; window < WINDOWS; window++) {
+        __mmask8 negative;
+        const __m512i digit = next_digit(&digits, window, &negative);
+        uint64_t amount[LANES_OF_COMB];
+        __m512i row[WORDS];
+        _mm512_storeu_si512(amount, digit);
+        UNROLL
+        for (int lane = 0; lane < LANES_OF_COMB; lane++) {
+            row[lane] = _mm512_load_si512(table->entry[window][(amount[lane] - 1) % MULTIPLES]);
+        }
+        transpose(row);
+        const struct wide y = limbs_of(row + 4);
+        point[window][at] = (struct comb_point){limbs_of(row), wide_blend(negative, y, sub(zero, y))};
+        empty[window][at] = _mm512_testn_epi64_mask(digit, digit);
+    }
 }
 
-/* The lanes in which x of u1 G + u2 Q is r. */
-static IFMA __mmask8 is_valid(const struct p256_table *of_generator, const struct p256_table *of_key, struct wide u1,
-                              struct wide u2, struct wide r)
+/* What the difference of two points in x is divided by: 1 where one of them is none. */
+static inline IFMA struct wide difference_of(const struct comb *comb, size_t group, int i)
 {
-    struct digits one = {u1, _mm512_setzero_si512()}, other = {u2, _mm512_setzero_si512()};
-    struct wide_point sum = {wide_of(ONE_P), wide_of(ONE_P), wide_of(ONE_P)};
-    __mmask8 empty = 0xff;
-    for (int window = 0; window < WINDOWS; window++) {
-        add_multiple(&sum, &empty, of_generator, window, &one);
-        add_multiple(&sum, &empty, of_key, window, &other);
+    const __mmask8 alone = comb->empty[2 * i][group] | comb->empty[2 * i + 1][group];
+    return wide_blend(alone, sub(comb->point[2 * i + 1][group].x, comb->point[2 * i][group].x), wide_of(ONE_P));
+}
+
+/* Puts the sum of two points into the place of pair i, by the inverse of their difference. */
+static inline IFMA void write_sum(struct comb *comb, size_t group, int i, struct wide inverse)
+{
+    const struct comb_point *one = &comb->point[2 * i][group], *other = &comb->point[2 * i + 1][group];
+    const __mmask8 no_one = comb->empty[2 * i][group], no_other = comb->empty[2 * i + 1][group];
+    const struct wide slope = mul(sub(other->y, one->y), inverse);
+    const struct wide x = fold(sub_loose(sub_loose(sqr(slope), one->x), other->x));
+    const struct wide y = fold(sub_loose(mul(slope, sub(one->x, x)), one->y));
+    const struct comb_point sum = {wide_blend(no_one, wide_blend(no_other, x, one->x), other->x),
+                                   wide_blend(no_one, wide_blend(no_other, y, one->y), other->y)};
+    comb->point[i][group] = sum;
+    comb->empty[i][group] = no_one & no_other;
+}
+
+/* Inverts a number of each chain; one inversion serves all. Returns the lanes in which one of them is 0, and nothing was inverted. */
+static IFMA __mmask8 invert_chains(struct wide chain[CHAINS])
+{
+    struct wide product[CHAINS] = {chain[0]};
+    for (int i = 1; i < CHAINS; i++) {
+        product[i] = mul(product[i - 1], chain[i]);
     }
-    /* X = r Z^2 */
-    const struct wide expected = mul(mul(r, wide_of(INTO_P)), sqr(sum.z));
-    const __mmask8 equal = is_zero(fold(sub_loose(sum.x, expected)));
-    return equal & (__mmask8)~is_zero(sum.z) & (__mmask8)~empty;
+    struct wide of_all = wide_inverse(product[CHAINS - 1]);
+    for (int i = CHAINS - 1; i > 0; i--) {
+        const struct wide of_others = mul(of_all, chain[i]);
+        chain[i] = mul(of_all, product[i - 1]);
+        of_all = of_others;
+    }
+    chain[0] = of_all;
+    return is_zero(product[CHAINS - 1]);
+}
+
+/* Adds the points of each group in pairs. One inversion serves all of a lane: products of differences from the last one to the first, then
+ * their inverses the other way. There are several chains of products, because each product waits for the one before. */
+static IFMA void add_pairs(struct comb *comb, size_t groups, int pairs)
+{
+    struct wide chain[CHAINS];
+    for (int i = 0; i < CHAINS; i++) {
+        chain[i] = wide_of(ONE_P);
+    }
+    for (int i = pairs; i-- > 0;) {
+        for (size_t group = groups; group-- > 0;) {
+            struct wide *product = chain + group % CHAINS;
+            comb->before[i][group] = *product;
+            *product = mul(*product, difference_of(comb, group, i));
+        }
+    }
+    comb->failed |= invert_chains(chain);
+    for (int i = 0; i < pairs; i++) {
+        for (size_t group = 0; group < groups; group++) {
+            struct wide *left = chain + group % CHAINS;
+            const struct wide inverse = mul(*left, comb->before[i][group]);
+            *left = mul(*left, difference_of(comb, group, i));
+            write_sum(comb, group, i, inverse);
+        }
+    }
+}
+
+/* Adds up the points of each group, so that the first one is their sum. */
+static IFMA void add_points(struct comb *comb, size_t groups)
+{
+    for (int count = COMB_POINTS; count > 1; count = (count + 1) / 2) {
+        add_pairs(comb, groups, count / 2);
+        if (count % 2) { /* one without a partner moves up as it is */
+            memcpy(comb->point[count / 2], comb->point[count - 1], groups * sizeof comb->point[0][0]);
+            memcpy(comb->empty[count / 2], comb->empty[count - 1], groups);
+        }
+    }
 }
 
 /* Reads the numbers, and replaces each s by its inverse: one inversion serves all of a lane (Montgomery's trick). */
-static IFMA void open_groups(struct group *group, const struct numbers *numbers, size_t groups, size_t count)
+static IFMA void open_groups(struct comb_group *group, const struct numbers *numbers, size_t groups, size_t count)
 {
     for (size_t i = 0; i < groups; i++) {
         const struct numbers *first = numbers + i * LANES_OF_COMB;
@@ -129,15 +179,20 @@ static IFMA void open_groups(struct group *group, const struct numbers *numbers,
     group[0].s = of_all;
 }
 
-IFMA void p256_comb_verify(uint8_t *answers, const struct p256_table *of_generator, const struct p256_table *of_key,
-                           const struct numbers *numbers, size_t count)
+IFMA void p256_comb_verify(struct comb *comb, uint8_t *answers, const struct numbers *numbers, size_t count)
 {
-    struct group group[MOST_GROUPS];
     const size_t groups = (count + LANES_OF_COMB - 1) / LANES_OF_COMB;
-    open_groups(group, numbers, groups, count);
+    open_groups(comb->group, numbers, groups, count);
     for (size_t i = 0; i < groups; i++) {
-        const struct wide u1 = mul_n(group[i].of_digest, group[i].s), u2 = mul_n(group[i].of_r, group[i].s);
-        const __mmask8 valid = is_valid(of_generator, of_key, u1, u2, group[i].of_r);
+        const struct comb_group *group = comb->group + i;
+        write_multiples(comb->point, comb->empty, i, comb->of_generator, mul_n(group->of_digest, group->s));
+        write_multiples(comb->point + WINDOWS, comb->empty + WINDOWS, i, comb->of_key, mul_n(group->of_r, group->s));
+    }
+    comb->failed = 0;
+    add_points(comb, groups);
+    for (size_t i = 0; i < groups; i++) {
+        const struct wide r = mul(comb->group[i].of_r, wide_of(INTO_P));
+        const __mmask8 valid = is_zero(fold(sub_loose(comb->point[0][i].x, r))) & (__mmask8) ~(comb->empty[0][i] | comb->failed);
         for (size_t lane = 0; lane < LANES_OF_COMB && i * LANES_OF_COMB + lane < count; lane++) {
             answers[i * LANES_OF_COMB + lane] = valid >> lane & 1;
         }

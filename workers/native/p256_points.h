@@ -9,6 +9,28 @@ struct wide_point {
     struct wide x, y, z;
 };
 
+static inline IFMA struct wide sqr_times(struct wide a, int times)
+{
+    while (times-- > 0) {
+        a = sqr(a);
+    }
+    return a;
+}
+
+/* 1 / a modulo p, as a^(p - 2); of 0 it is 0. `ones_k` has an exponent of k ones. */
+static inline IFMA struct wide wide_inverse(struct wide a)
+{
+    const struct wide ones_2 = mul(sqr(a), a), ones_4 = mul(sqr_times(ones_2, 2), ones_2);
+    const struct wide ones_8 = mul(sqr_times(ones_4, 4), ones_4), ones_16 = mul(sqr_times(ones_8, 8), ones_8);
+    const struct wide ones_24 = mul(sqr_times(ones_16, 8), ones_8), ones_28 = mul(sqr_times(ones_24, 4), ones_4);
+    const struct wide ones_30 = mul(sqr_times(ones_28, 2), ones_2), ones_32 = mul(sqr_times(ones_30, 2), ones_2);
+    struct wide power = mul(sqr_times(ones_32, 32), a);
+    power = mul(sqr_times(power, 128), ones_32);
+    power = mul(sqr_times(power, 32), ones_32);
+    power = mul(sqr_times(power, 30), ones_30);
+    return mul(sqr_times(power, 2), a);
+}
+
 /* 2 a, for points of odd order: "dbl-2001-b" of the Explicit-Formulas Database, for a curve with a = -3. */
 static inline IFMA struct wide_point point_double(struct wide_point a)
 {

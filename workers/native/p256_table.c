@@ -21,20 +21,6 @@ struct work {
     struct wide product[GROUPS * MULTIPLES];
 };
 
-/* 1 / a modulo p, as a^(p - 2). */
-static IFMA struct wide inverse(struct wide a)
-{
-    static const uint64_t exponent[4] = {0xfffffffffffffffd, 0x00000000ffffffff, 0, 0xffffffff00000001};
-    struct wide power = wide_of(ONE_P);
-    for (int bit = 255; bit >= 0; bit--) {
-        power = sqr(power);
-        if (exponent[bit / 64] >> (bit % 64) & 1) {
-            power = mul(power, a);
-        }
-    }
-    return power;
-}
-
 /* Writes points with affine coordinates; one inversion serves all of a lane (Montgomery's trick). No Z is 0. */
 static IFMA void normalize(struct affine *affine, const struct wide_point *point, struct wide *product, size_t count)
 {
@@ -43,7 +29,7 @@ static IFMA void normalize(struct affine *affine, const struct wide_point *point
         product[i] = so_far;
         so_far = mul(so_far, point[i].z);
     }
-    so_far = inverse(so_far);
+    so_far = wide_inverse(so_far);
     for (size_t i = count; i-- > 0;) {
         const struct wide of_z = mul(so_far, product[i]), square = sqr(of_z);
         so_far = mul(so_far, point[i].z);

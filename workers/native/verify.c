@@ -1,11 +1,10 @@
 #include "verify.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <crypto_mb/ec_nistp256.h>
 
-#include "p256_comb.h"
+#include "kept_tables.h"
 
 struct lanes {
     struct numbers numbers[LANES];
@@ -48,32 +47,6 @@ static enum outcome verify_lanes(uint8_t *answers, struct lanes *lanes, size_t u
     return DONE;
 }
 
-static struct p256_table *of_generator; /* made at the first need, and kept; NULL: not yet */
-
-/* Returns the generator's table, or NULL if the processor lacks an instruction or there is no memory. Of two threads that make it at once, one
- * throws its own away. */
-static const struct p256_table *generator_table(void)
-{
-    static const struct p256_point generator = {
-        {0xf4a13945d898c296, 0x77037d812deb33a0, 0xf8bce6e563a440f2, 0x6b17d1f2e12c4247},
-        {0xcbb6406837bf51f5, 0x2bce33576b315ece, 0x8ee7eb4a7c0f9e16, 0x4fe342e2fe1a7f9b},
-    };
-    struct p256_table *table = __atomic_load_n(&of_generator, __ATOMIC_ACQUIRE), *none = NULL;
-    if (table || !p256_table_applicable()) {
-        return table;
-    }
-    table = aligned_alloc(64, sizeof *table);
-    if (!table || !p256_table_make(table, &generator)) {
-        free(table);
-        return NULL;
-    }
-    if (!__atomic_compare_exchange_n(&of_generator, &none, table, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-        free(table);
-        return none;
-    }
-    return table;
-}
-
 /* Reads a digest and a signature; returns whether they can be valid. */
 static int open_numbers(struct numbers *numbers, const struct to_verify *item)
 {
@@ -81,35 +54,34 @@ static int open_numbers(struct numbers *numbers, const struct to_verify *item)
            p256_from_der(numbers->r, numbers->s, item->signature.data, item->signature.length);
 }
 
-/* Verifies signatures by one key with tables; returns 0 if there is no memory. */
-static int verify_with_tables(uint8_t *answers, const struct to_verify *items, size_t count,
-                              const struct p256_table *of_g)
+/* Verifies signatures by one key with tables; returns 0 if there is no memory. They are taken at the first need. */
+static int verify_with_tables(struct kept_tables **taken, uint8_t *answers, const struct to_verify *items, size_t count)
 {
-    struct p256_table *table = aligned_alloc(64, sizeof *table);
-    struct numbers *numbers = malloc(COMB_MOST * sizeof *numbers);
-    int made = table && numbers && p256_table_make(table, items->key);
+    struct kept_tables *tables = *taken ? *taken : tables_take();
     size_t of_item[COMB_MOST], used = 0;
-    for (size_t i = 0; made && i < count; i++) {
-        if (open_numbers(numbers + used, items + i)) {
+    if (!(*taken = tables) || !tables_open(tables, items->key)) {
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (open_numbers(tables->numbers + used, items + i)) {
             of_item[used++] = i;
         }
         if (used == COMB_MOST || (used > 0 && i == count - 1)) {
             uint8_t found[COMB_MOST];
-            p256_comb_verify(found, of_g, table, numbers, used);
+            p256_comb_verify(&tables->comb, found, tables->numbers, used);
             for (size_t j = 0; j < used; j++) {
                 answers[of_item[j]] = found[j];
             }
             used = 0;
         }
     }
-    free(numbers);
-    free(table);
-    return made;
+    return 1;
 }
 
 enum outcome verify_all(uint8_t *answers, const struct to_verify *items, size_t count)
 {
     struct lanes lanes;
+    struct kept_tables *tables = NULL;
     size_t used = 0;
     enum outcome outcome = DONE;
 
@@ -117,11 +89,8 @@ enum outcome verify_all(uint8_t *answers, const struct to_verify *items, size_t 
     for (size_t i = 0, end; i < count && outcome == DONE; i = end) {
         for (end = i + 1; end < count && items[end].key == items[i].key; end++) {
         }
-        if (end - i >= TABLE_LEAST) {
-            const struct p256_table *of_g = generator_table();
-            if (of_g && verify_with_tables(answers + i, items + i, end - i, of_g)) {
-                continue;
-            }
+        if (end - i >= TABLE_LEAST && verify_with_tables(&tables, answers + i, items + i, end - i)) {
+            continue;
         }
         for (size_t j = i; j < end && outcome == DONE; j++) {
             if (open_numbers(lanes.numbers + used, items + j)) {
@@ -133,6 +102,9 @@ enum outcome verify_all(uint8_t *answers, const struct to_verify *items, size_t 
                 used = 0;
             }
         }
+    }
+    if (tables) {
+        tables_give(tables);
     }
     if (outcome == DONE && used > 0) {
         outcome = verify_lanes(answers, &lanes, used);

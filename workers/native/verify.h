@@ -8,7 +8,7 @@
 #include "sign.h"
 
 #define POINT_BYTES 65
-/* So many signatures by one key, in succession, are verified with a table. To make one costs as much as to verify some 20 without it. */
+/* So many signatures by one key, in succession, are verified with a table. To make one costs as much as to verify some 20 without it; see kept_tables.h. */
 #define TABLE_LEAST 32
 
 struct p256_point {

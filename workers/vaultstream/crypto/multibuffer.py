@@ -29,7 +29,7 @@ class NativeKey(Protocol):
 
 
 class Multibuffer(Protocol):
-    """The native extension. It keeps nothing of a call for the next one, and releases the GIL while it computes."""
+    """The native extension. It keeps no more of a call for the next one than tables of public keys, and releases the GIL while it computes."""
 
     table_least: int
     """So many signatures by one key are verified with a table."""
@@ -90,7 +90,8 @@ class Multibuffer(Protocol):
         """Verifies signatures over SHA-256 digests, eight at a time, as strictly as `vaultstream.crypto.algorithms.verifier`.
 
         For `table_least` signatures or more by one key, in succession, it makes a table of multiples of the key first, with which a
-        signature costs half as much, or a fifth of many. That is code of our own; for fewer ones the library verifies.
+        signature costs half as much, or an eighth of many; it keeps those of the last 128 keys, 19 MB. That is code of our own; for fewer ones
+        the library verifies.
 
         Args:
             points: public keys, uncompressed: 65 bytes. The first `counts[0]` signatures are by `points[0]`, and so on.
