@@ -187,7 +187,7 @@ def test_every_number_of_records_by_a_key_is_verified_with_a_table(native: Multi
 
 
 def test_tables_of_more_keys_than_are_kept_are_those_of_their_keys(native: Multibuffer) -> None:
-    """130 keys, then the first ones again, whose tables had to be made anew; one wrong signature by each."""
+    """130 keys, then the first ones again, whose tables had to make room; one wrong signature by each."""
     least = native.table_least
     pairs = [_pair(native, scalar) for scalar in range(1000, 1130)]
     digest = sha256(b"text").digest()
