@@ -94,6 +94,26 @@ def test_batches_cover_exactly_the_ids_in_order_each_full_but_the_last(
             runner.run(context.__aexit__(None, None, None))
 
 
+async def test_a_batch_of_long_ids_has_fewer_records_than_others(
+    db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH_BYTES", 100)
+    monkeypatch.setattr(batches, "PAGE_BYTES", 100)
+    ids = [f"a{n:029}" for n in range(10)] + [f"b{n:02}" for n in range(40)] + ["c" * 120, "d", "e"]
+    table = await add_table(db, ids, id_type="text")
+    job, source = await start(db, sources, table, batchSize=20)
+    await plan(db, sources, job, source)
+    assert await covered_by(db, job, ["pending"]) == ids
+    rows = await db.fetch(
+        "SELECT records, octet_length(array_to_string(ids, '')) AS bytes FROM vaultstream.batches "
+        "WHERE job_no = $1 ORDER BY batch_no",
+        job.job_no,
+    )
+    assert [row["bytes"] for row in rows if row["bytes"] > 100 and row["records"] > 1] == []
+    assert max(row["records"] for row in rows) == 20, "short ids fill a batch again"
+    assert len(rows) <= 15
+
+
 async def test_rows_above_the_highest_id_at_the_start_are_left_out(
     db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

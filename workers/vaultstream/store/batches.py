@@ -24,6 +24,9 @@ PAGE_RECORDS = 50_000
 """About how many records one planning transaction covers."""
 PAGE_BYTES = 8 * 1024 * 1024
 """A page has fewer records, but at least one batch, if the text of its ids is longer than this."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""A batch has fewer records than the job's batch size, but at least one, if the text of its ids would be longer than this. A worker has the
+ids of a few batches in memory, several times, and its pod has 256 MiB by default."""
 
 
 ID_BYTES = 2_500
@@ -184,15 +187,16 @@ async def _read_page(
 
     Each query has a transaction of its own: code of the source's owner may have set another search path in the one before.
     """
-    rows = max(1, PAGE_RECORDS // size) * size
+    full = rows = max(1, PAGE_RECORDS // size) * size
     if source.id_type == "bigint":
         async with sources.read(source) as reading:
             dense = await fetch_one(reading, _page_sql("dense_page", source, after), after, upper, rows)
         if dense["dense"]:
             return _Page(dense["records"], dense["first"], dense["last"], None, rows)
+    rows = usual = _rows_of_a_batch(after, size, full)
     while True:
         sql = _page_sql("listed_page", source, after)
-        limit = PAGE_BYTES if rows > size else None
+        limit = PAGE_BYTES if rows > size else BATCH_BYTES if rows > 1 else None
         async with sources.read(source) as reading:
             page = await fetch_one(reading, sql, after, upper, rows, limit, ID_BYTES)
         if page["long"] is not None:
@@ -205,8 +209,25 @@ async def _read_page(
             )
         if page["ids"] is not None:
             ids = page["ids"]
+            if rows == usual < size and len(ids) == rows and 2 * sum(map(len, ids)) < BATCH_BYTES:
+                rows, usual = full, 0  # the id before was longer than these
+                continue
             return _Page(len(ids), ids[0] if ids else None, ids[-1] if ids else None, ids, rows)
-        rows = max(1, rows // size // 2) * size
+        rows = _fewer(rows, size, page["bytes"])
+
+
+def _rows_of_a_batch(after: str | None, size: int, full: int) -> int:
+    """Returns how many records to try first: those of a page, or fewer than a batch has if ids are as long as the one before."""
+    fits = BATCH_BYTES // max(1, len(after or ""))
+    return full if fits >= size else max(1, fits)
+
+
+def _fewer(rows: int, size: int, total: int) -> int:
+    """Returns how many records to try next, where the text of the ids of so many has `total` bytes: whole batches, or a part of one."""
+    fits = min(rows * PAGE_BYTES // total, rows - 1)
+    if fits >= size:
+        return fits // size * size
+    return max(1, min(rows * BATCH_BYTES // total, rows - 1, size))
 
 
 def _page_sql(name: str, source: SqlSource, after: str | None) -> str:
