@@ -88,6 +88,25 @@ async def test_a_consumer_that_is_ours_stays_as_it_is(records: Bus) -> None:
     assert made["created"] == again["created"]
 
 
+@pytest.mark.parametrize("theirs", ["records.{token}.*", "records.>", "records.*.5", None])
+async def test_a_consumer_that_has_a_jobs_batches_keeps_it_from_none(
+    nats: GuardedNats, records: Bus, theirs: str | None
+) -> None:
+    token, stream = new_name("consumer"), RecordsStream(records)
+    config: dict[str, Any] = {"durable_name": "mine", "ack_policy": "explicit"}
+    config |= {"filter_subject": theirs.format(token=token)} if theirs else {}
+    request = {"stream_name": RECORDS_STREAM, "config": config}
+    await records.ask(f"CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.mine", request)
+    assert await ensure(stream, token)
+    await stream.publish(token, [1])
+    async with connect_bus(nats.address("signing"), role="signing") as bus, BatchPuller(bus, token) as puller:
+        assert [parse_batch_no(message.subject) for message in await puller.fetch(1, wait_seconds=10)] == [1]
+    other = new_name("consumer")
+    assert await ensure(stream, other)
+    listed = await records.ask(f"CONSUMER.LIST.{RECORDS_STREAM}")
+    assert {info["name"] for info in listed["consumers"]} == {token, other}
+
+
 async def test_a_limit_of_the_server_is_no_reason_to_make_a_consumer_again(tmp_path: Path) -> None:
     jetstream = {"store_dir": str(tmp_path / "js"), "limits": {"max_request_batch": 100}}
     async with (

@@ -78,7 +78,7 @@ PUBLISHERS: list[tuple[set[str], str]] = [
     (NOBODY, f"{API}.STREAM.MSG.DELETE.{KEYS_STREAM}"),
     (NOBODY, f"{API}.STREAM.SNAPSHOT.{KEYS_STREAM}"),
     (NOBODY, f"{API}.STREAM.LEADER.STEPDOWN.{KEYS_STREAM}"),
-    ({"auditor"}, f"{API}.CONSUMER.LIST.{RECORDS_STREAM}"),
+    ({"records", "auditor"}, f"{API}.CONSUMER.LIST.{RECORDS_STREAM}"),
     ({"auditor"}, f"{API}.CONSUMER.LIST.{KEYS_STREAM}"),
     (NOBODY, f"{API}.CONSUMER.LIST.ANOTHER"),
     (NOBODY, f"{API}.CONSUMER.NAMES.{KEYS_STREAM}"),

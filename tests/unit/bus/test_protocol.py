@@ -100,3 +100,20 @@ async def test_a_message_after_which_the_connection_ends_is_the_last() -> None:
     taker._process_msg = end  # type: ignore[method-assign]
     await parser.parse(b"MSG a 1 0\r\n\r\nMSG b 1 0\r\n\r\n")
     assert [message[1] for message in taker.taken] == [b"a"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"MSG a 1 99999999999\r\n",
+        b"MSG a 1 " + b"9" * 5000 + b"\r\n",
+        b"HMSG a 1 5 99999999999\r\n",
+        b"MSG " + b"a" * (2 * 1024 * 1024),
+        b"INFO {\r\n",
+        b"INFO " + b"[" * 100_000 + b"\r\n",
+    ],
+)
+async def test_what_no_server_sends_makes_the_connection_again_and_fills_no_memory(sent: bytes) -> None:
+    parser, _ = reader()
+    with pytest.raises(ProtocolError):
+        await parser.parse(sent)

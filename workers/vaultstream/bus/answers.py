@@ -22,6 +22,8 @@ JETSTREAM_HINT = "Start nats-server with -js, and enable JetStream for the accou
 _OFF = {10035, 10039, 10076}
 """JetStream's codes for: no account, not enabled for the account, not enabled."""
 _OVERLAP = 10065
+NOT_UNIQUE = {10099, 10100}
+"""What a work queue answers when another consumer has the messages of one that is to be made."""
 _FULL = {10002, 10026, 10027, 10028, 10047, 10120}
 """Codes of the limits of an account or a server: limits of resources, consumers, streams, memory, storage, none for this kind of storage."""
 _PASSING = {408, 429}
@@ -37,7 +39,9 @@ def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) 
         stream: the name of a stream of ours.
         others: what else has subjects of this stream, as `find_overlap` says.
     """
-    why = shortened(error.description or "")
+    if not all(number is None or isinstance(number, int) for number in (error.code, error.err_code)):
+        return None  # no answer of JetStream
+    why = shortened(str(error.description or ""))
     if error.err_code in _OFF:
         return BusError(NO_JETSTREAM, hint=JETSTREAM_HINT)
     if error.err_code == _OVERLAP:
@@ -46,6 +50,12 @@ def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) 
         return BusError(
             f"JetStream has no room for the stream {stream}: {why}.",
             hint="Raise the limits of the account or of the server (max_file_store, max_streams, max_consumers).",
+        )
+    if error.err_code in NOT_UNIQUE:
+        return BusError(
+            f"Another consumer of the stream {stream} has the batches of the job: {why}.",
+            hint="`vaultstream doctor` names it: an administrator of NATS removes it (`nats consumer rm`). If the user of the records worker "
+            "may list consumers (docs/security.md), the worker does so itself.",
         )
     passes = error.code in _PASSING or error.err_code in _ELECTING or isinstance(error, NotFoundError)
     if error.code is not None and 400 <= error.code < 500 and not passes:  # noqa: PLR2004 - as in HTTP: the request is at fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,7 @@ from vaultstream.credentials import where_to_correct
 from vaultstream.errors import DOCTOR, BusError, explain_own_certificate, explain_tls, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 
     from nats.js import JetStreamContext
 
@@ -37,6 +37,26 @@ API_TIMEOUT_SECONDS = 5.0
 
 BUS_ERRORS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError)
 """What any call on the bus may raise while NATS is unreachable; a reconnect is already under way."""
+_UNREADABLE = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError)
+"""What the library raises on an answer that JetStream does not give."""
+
+
+def unreadable_answer(error: Exception | None = None) -> nats.errors.Error:
+    """Returns the error for an answer that is none of JetStream's; a later one may be."""
+    return nats.errors.Error(f"nats: an answer that can't be read{f': {shown(error)}' if error else ''}")
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Within it, an answer that is none of JetStream's is an error of NATS, after which workers ask again.
+
+    Raises:
+        nats.errors.Error: the answer can't be read.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise unreadable_answer(error) from None
 
 
 @dataclass(frozen=True)
@@ -72,16 +92,20 @@ class Bus:
             json.dumps(body).encode() if body else b"",
             timeout=API_TIMEOUT_SECONDS,
         )
-        return await self.answer(call)
+        answer: object = await self.answer(call)
+        if not isinstance(answer, dict):
+            raise unreadable_answer()
+        return answer
 
     async def answer(self, call: Coroutine[object, object, _T]) -> _T:
         """Returns NATS's answer to a call of `client` or `jetstream`.
 
         Raises:
             BusError: the user lacks the permission; otherwise the call would time out without a reason.
-            nats.errors.Error: raised by the call itself.
+            nats.errors.Error: raised by the call itself, or the answer can't be read.
         """
-        return await self.refusals.answer(call)
+        with readable():
+            return await self.refusals.answer(call)
 
 
 @asynccontextmanager

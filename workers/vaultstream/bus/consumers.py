@@ -44,6 +44,24 @@ def differing_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> t
     return tuple(sorted(name for name in names if (found.get(name) or None) != (wanted.get(name) or None)))
 
 
+def hinders(token: str, info: Mapping[str, Any]) -> bool:
+    """Returns whether a consumer of the stream has batches of a job and is not that job's: the job then gets no consumer of its own."""
+    config = info["config"]
+    filters = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
+    return bool(info["name"] != token and any(_overlap(str(each), batches_of(token)) for each in filters))
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Returns whether a subject can match both filters."""
+    ones, others = one.split("."), other.split(".")
+    for mine, theirs in zip(ones, others, strict=False):
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
+            return False
+    return len(ones) == len(others)
+
+
 def foreign_settings(token: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the same, for a job whose settings of time and number are not known."""
     wanted = consumer_config(token, ack_wait_seconds=1, max_ack_pending=1)

@@ -54,7 +54,7 @@ class DirectClient(Client):
 
         Args:
             subscription: one with a callback, for which `take` is called instead.
-            take: must not raise; while it runs, nothing is read.
+            take: while it runs, nothing is read; a message on which it raises is ignored.
         """
         self._takers[subscription._id] = take  # noqa: SLF001 - the library has no other name for it
 
@@ -121,10 +121,13 @@ class DirectClient(Client):
             self.stats["in_msgs"] += 1
             self.stats["in_bytes"] += len(data)
             answered = reply.decode(errors="replace")
-            take(
-                Msg(subject=subject.decode(), reply=answered, data=data, _client=self, _sid=sid),
-                headers or b"",
-            )
+            try:
+                take(
+                    Msg(subject=subject.decode(), reply=answered, data=data, _client=self, _sid=sid),
+                    headers or b"",
+                )
+            except Exception as error:  # noqa: BLE001 - as below
+                self._ignored.add(subject.decode(), shown(error))
             return
         if reply.startswith(_OF_A_STREAM):
             headers = None  # what is stored must not pass for a status of the server; no reader here needs its headers

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nats.js import api
 from nats.js.errors import NotFoundError
 
+from vaultstream.bus.connection import readable
 from vaultstream.bus.direct import Outgoing
 from vaultstream.bus.ignored import IgnoredMessages
 from vaultstream.bus.publishing import publish_all
@@ -71,13 +72,15 @@ class KeysStream:
         """Returns how many keys of a job are in the stream."""
         asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter=keys_of(token))
         info = await self._bus.answer(asked)
-        return len(info.state.subjects or {})
+        with readable():
+            return len(info.state.subjects or {})
 
     async def counts(self) -> Counter[str]:
         """Returns how many keys are in the stream, by the token of the job that their subject names."""
         asked = self._bus.jetstream.stream_info(KEYS_STREAM, subjects_filter="keys.>")
         info = await self._bus.answer(asked)
-        return Counter(subject.split(".")[1] for subject in info.state.subjects or {})
+        with readable():
+            return Counter(subject.split(".")[1] for subject in info.state.subjects or {})
 
     async def states(self, token: str, key_ids: Iterable[str]) -> dict[str, str]:
         """Returns what the stream tells about the states of keys; those without a message, or with garbage, are left out.

@@ -70,6 +70,7 @@ _PUBLISH: dict[BusRole, tuple[str, ...]] = {
         f"{API}.STREAM.CREATE.{RECORDS_STREAM}",
         f"{API}.STREAM.UPDATE.{RECORDS_STREAM}",  # to add replicas to an existing stream
         f"{API}.STREAM.PURGE.{RECORDS_STREAM}",
+        f"{API}.CONSUMER.LIST.{RECORDS_STREAM}",  # to find one that keeps a job from having its own
         f"{API}.CONSUMER.INFO.{RECORDS_STREAM}.*",
         f"{API}.CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.*",
         f"{API}.CONSUMER.DELETE.{RECORDS_STREAM}.*",

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nats.errors import ProtocolError
+from nats.errors import Error, ProtocolError
 from nats.protocol.parser import Parser
 
 if TYPE_CHECKING:
     from vaultstream.bus.direct import DirectClient
 
+MOST_BYTES = 64 * 1024 * 1024
+"""The longest message that a nats-server can be configured to pass on."""
+MOST_IN_A_LINE = 1024 * 1024
+"""The longest line that is read: a server tells all other servers of its cluster in one."""
+
 _LINE_END = b"\r\n"
+_MOST_DIGITS = 18
 _MESSAGE, _MESSAGE_WITH_HEADERS = b"MSG", b"HMSG"
 
 
@@ -34,7 +40,7 @@ class MessageParser(Parser):
         """Passes each message on that is complete with these bytes, and keeps the rest.
 
         Raises:
-            ProtocolError: the server sent what is not in the protocol.
+            ProtocolError: the server sent what is not in the protocol, or more than any server does. The connection is made again.
         """
         unread = self._unread
         unread += data
@@ -44,7 +50,7 @@ class MessageParser(Parser):
             words = line.split(b" ")
             if words[0] not in (_MESSAGE, _MESSAGE_WITH_HEADERS):
                 start = end + len(_LINE_END)
-                await super().parse(line + _LINE_END)
+                await self._leave_to_library(line + _LINE_END)
             else:
                 headers_size, size = _sizes(words)
                 body = end + len(_LINE_END)
@@ -58,6 +64,18 @@ class MessageParser(Parser):
             if self._unread is not unread:
                 return  # the connection has ended
         del unread[:start]
+        if len(unread) > MOST_IN_A_LINE and unread.find(_LINE_END) < 0:
+            raise ProtocolError
+
+    async def _leave_to_library(self, line: bytes) -> None:
+        try:
+            await super().parse(line)
+        except (Error, OSError):
+            raise
+        except (
+            Exception
+        ) as error:  # such as a greeting that is not JSON: any other would end the task that reads
+            raise ProtocolError from error
 
 
 def _words_with_reply(verb: bytes) -> int:
@@ -68,9 +86,13 @@ def _sizes(words: list[bytes]) -> tuple[int, int]:
     """Returns the bytes of a message's headers, and those of headers and payload together."""
     with_reply = _words_with_reply(words[0])
     numbers = [words[2], *words[-2:]] if words[0] == _MESSAGE_WITH_HEADERS else [words[2], b"0", words[-1]]
-    if len(words) not in (with_reply - 1, with_reply) or not all(number.isdigit() for number in numbers):
+    if len(words) not in (with_reply - 1, with_reply) or not all(map(_is_number, numbers)):
         raise ProtocolError
     headers, size = int(numbers[1]), int(numbers[2])
-    if headers > size:
+    if not headers <= size <= MOST_BYTES:
         raise ProtocolError
     return headers, size
+
+
+def _is_number(word: bytes) -> bool:
+    return word.isdigit() and len(word) <= _MOST_DIGITS

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self, cast
 
 from vaultstream.bus.connection import BUS_ERRORS
 from vaultstream.bus.direct import is_status, taken_directly
-from vaultstream.bus.subjects import RECORDS_STREAM
+from vaultstream.bus.ignored import IgnoredMessages
+from vaultstream.bus.subjects import RECORDS_STREAM, batches_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,9 @@ REQUEST_SECONDS = 5.0
 
 REST_SECONDS = 0.003
 """How long to wait for the rest of what was asked for, once the first of it has come: a group costs as much with fewer batches."""
+
+MOST_KEPT = 10_000
+"""Batches that arrived and were not fetched yet, at most: far more than one signer asks for. What comes beyond is delivered again."""
 
 _GRACE_SECONDS = 1.0
 _LEAVE_SECONDS = 2.0
@@ -50,12 +54,19 @@ class BatchPuller:
 
     The server answers a request message by message, and ends it with a status. If the status is lost (a restart, a
     broken connection), the request counts as ended when it expires.
+
+    Who has the user of signers, or may configure a stream, can have the server deliver anything to the inbox. Only what the job's consumer
+    delivers is taken for a batch: an acknowledgment of anything else would be refused, which ends the signer.
     """
 
     def __init__(self, bus: Bus, token: str) -> None:
         self._client = bus.client
         self._refusals = bus.refusals
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}"
+        self._consumer = [RECORDS_STREAM, token]
+        self._delivered = f"$JS.ACK.{RECORDS_STREAM}.{token}."
+        self._named = batches_of(token).removesuffix("*")
+        self._ignored = IgnoredMessages()
         self._arrived: deque[Msg] = deque()
         self._inboxes: list[_Inbox] = []
         self._awaited, self._came = 0, asyncio.Event()
@@ -128,10 +139,22 @@ class BatchPuller:
         if is_status(message, raw_headers):
             inbox.missing = 0
             return
+        if why := self._why_ignored(message):
+            self._ignored.add(message.subject, why)
+            return
         inbox.missing = max(0, inbox.missing - 1)
         self._arrived.append(message)
         if len(self._arrived) >= self._awaited:
             self._came.set()
+
+    def _why_ignored(self, message: Msg) -> str | None:
+        reply = message.reply
+        # Servers of a domain may put it and the account before the stream.
+        if not reply.startswith(self._delivered) and reply.split(".")[4:6] != self._consumer:
+            return "the job's consumer has not delivered it"
+        if not message.subject.startswith(self._named):
+            return "it is not of the job"
+        return "too many wait" if len(self._arrived) >= MOST_KEPT else None
 
 
 async def acknowledge(messages: Sequence[Msg]) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from vaultstream.bus.answers import explain_answer
-from vaultstream.bus.consumers import LIMITS_OF_SERVERS, consumer_config, differing_settings
+from vaultstream.bus.answers import NOT_UNIQUE, explain_answer
+from vaultstream.bus.connection import readable, unreadable_answer
+from vaultstream.bus.consumers import LIMITS_OF_SERVERS, consumer_config, differing_settings, hinders
 from vaultstream.bus.direct import Outgoing
 from vaultstream.bus.publishing import publish_all
 from vaultstream.bus.replicas import ensure_stream
@@ -78,24 +79,24 @@ class RecordsStream:
         """
         wanted = consumer_config(token, ack_wait_seconds=ack_wait_seconds, max_ack_pending=max_ack_pending)
         try:
-            found = await self._bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.{token}")
+            found = _config_in(await self._bus.ask(f"CONSUMER.INFO.{RECORDS_STREAM}.{token}"))
         except NotFoundError:
             made = await self._make_consumer(token, wanted)
-            self._learn(made["config"], wanted)
+            self._learn(made, wanted)
             return True
-        differing = self._not_of_the_server(found["config"], wanted)
+        differing = self._not_of_the_server(found, wanted)
         if not differing:
             return False
         try:
             made = await self._make_consumer(token, wanted)  # an update: nothing is delivered twice
-            self._learn(made["config"], wanted, only=LIMITS_OF_SERVERS)
+            self._learn(made, wanted, only=LIMITS_OF_SERVERS)
         except (APIError, BusError):
-            made = {"config": found["config"]}  # not all can be updated
-        if self._not_of_the_server(made["config"], wanted):
+            made = found  # not all can be updated
+        if self._not_of_the_server(made, wanted):
             await self.remove_consumer(token)
             made = await self._make_consumer(token, wanted)
-            self._learn(made["config"], wanted)
-        elif not self._not_of_the_server(found["config"], wanted):
+            self._learn(made, wanted)
+        elif not self._not_of_the_server(found, wanted):
             return False  # all of it was a limit of the server
         named = shortened(", ".join(differing))
         log.warning("the consumer was configured otherwise: set back", extra={"settings": named})
@@ -114,13 +115,38 @@ class RecordsStream:
         self._of_the_server = {name: found.get(name) for name in names}
 
     async def _make_consumer(self, token: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Returns the configuration that it has. Other consumers of the same batches are removed: a work queue allows one."""
         request = {"stream_name": RECORDS_STREAM, "config": config}
+        subject = f"CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.{token}"
         try:
-            return await self._bus.ask(f"CONSUMER.DURABLE.CREATE.{RECORDS_STREAM}.{token}", request)
+            try:
+                return _config_in(await self._bus.ask(subject, request))
+            except APIError as error:
+                if error.err_code not in NOT_UNIQUE or not await self._remove_hindering(token):
+                    raise
+                return _config_in(await self._bus.ask(subject, request))
         except APIError as error:
             if explained := explain_answer(error, RECORDS_STREAM):
                 raise explained from None
             raise
+
+    async def _remove_hindering(self, token: str) -> list[str]:
+        """Removes consumers of a job's batches that are not its own; returns their names, none if this user may not list them."""
+        names: list[str] = []
+        seen = 0
+        with suppress(BusError):  # its user has the permissions of an earlier version
+            while page := (await self._bus.ask(f"CONSUMER.LIST.{RECORDS_STREAM}", {"offset": seen})).get(
+                "consumers"
+            ):
+                seen += len(page)
+                with readable():
+                    names += [str(info["name"]) for info in page if hinders(token, info)]
+        for name in names:
+            await self.remove_consumer(name)
+        if names:
+            named = shortened(", ".join(names))
+            log.warning("other consumers had the job's batches: removed", extra={"consumers": named})
+        return names
 
     async def lag(self, token: str) -> ConsumerLag | None:
         """Returns a job's lag; None if its consumer or the stream is missing, which is not the same as no lag."""
@@ -128,7 +154,10 @@ class RecordsStream:
             info = await self._bus.answer(self._bus.jetstream.consumer_info(RECORDS_STREAM, token))
         except NotFoundError:
             return None
-        return ConsumerLag(info.num_pending or 0, info.num_ack_pending or 0, info.num_waiting or 0)
+        numbers = [each or 0 for each in (info.num_pending, info.num_ack_pending, info.num_waiting)]
+        if not all(isinstance(each, int) and each >= 0 for each in numbers):
+            raise unreadable_answer()
+        return ConsumerLag(*numbers)
 
     async def remove_consumer(self, token: str) -> None:
         """Removes a job's consumer; it is not an error if it is missing. Its messages stay, and a new one delivers all of them."""
@@ -139,7 +168,8 @@ class RecordsStream:
         """Returns the numbers of a job's batches in the stream, whether waiting or in flight."""
         asked = self._bus.jetstream.stream_info(RECORDS_STREAM, subjects_filter=batches_of(token))
         info = await self._bus.answer(asked)
-        numbers = (parse_batch_no(subject) for subject in info.state.subjects or {})
+        with readable():
+            numbers = {parse_batch_no(subject) for subject in info.state.subjects or {}}
         return {number for number in numbers if number is not None}
 
     async def publish(self, token: str, batch_nos: Iterable[int], *, generation: str = "") -> int:
@@ -169,3 +199,10 @@ class RecordsStream:
         with suppress(NotFoundError):
             purging = self._bus.jetstream.purge_stream(RECORDS_STREAM, subject=batches_of(token))
             await self._bus.answer(purging)
+
+
+def _config_in(answer: dict[str, Any]) -> dict[str, Any]:
+    config = answer.get("config")
+    if not isinstance(config, dict):
+        raise unreadable_answer()
+    return config

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nats.js.errors import APIError, NotFoundError
 
 from vaultstream.bus.answers import explain_answer, find_overlap, foreign_error
+from vaultstream.bus.connection import readable
 from vaultstream.errors import BusError, shortened
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ async def ensure_stream(bus: Bus, config: api.StreamConfig) -> bool:
         nats.errors.Error: NATS does not answer.
     """
     try:
-        return await _ensure_stream(bus, config)
+        with readable():
+            return await _ensure_stream(bus, config)
     except APIError as error:
         explained = explain_answer(error, str(config.name))
         if explained is None:

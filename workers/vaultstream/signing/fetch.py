@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vaultstream.bus.connection import BUS_ERRORS
+from vaultstream.bus.ignored import IgnoredMessages
 from vaultstream.bus.subjects import parse_batch_no
 from vaultstream.signing.batch import Batch
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from vaultstream.bus.pull import BatchPuller
 
-log = logging.getLogger(__name__)
+_ignored = IgnoredMessages()
+"""Of this process."""
 
 
 async def fetch(puller: BatchPuller, wanted: int, *, wait_seconds: float) -> list[Batch]:
@@ -35,7 +36,7 @@ async def recognized(messages: Iterable[Msg]) -> list[Batch]:
     for message in messages:
         number = parse_batch_no(message.subject)
         if number is None:
-            log.warning("message names no batch", extra={"subject": message.subject[:200]})
+            _ignored.add(message.subject, "it names no batch")
             with suppress(*BUS_ERRORS):  # then it is delivered again
                 await message.term()
         else:
