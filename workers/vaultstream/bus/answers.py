@@ -22,7 +22,7 @@ JETSTREAM_HINT = "Start nats-server with -js, and enable JetStream for the accou
 _OFF = {10035, 10039, 10076}
 """JetStream's codes for: no account, not enabled for the account, not enabled."""
 _OVERLAP = 10065
-NOT_UNIQUE = {10099, 10100}
+NOT_UNIQUE = (10099, 10100)
 """What a work queue answers when another consumer has the messages of one that is to be made."""
 _FULL = {10002, 10026, 10027, 10028, 10047, 10120}
 """Codes of the limits of an account or a server: limits of resources, consumers, streams, memory, storage, none for this kind of storage."""
@@ -51,12 +51,6 @@ def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) 
             f"JetStream has no room for the stream {stream}: {why}.",
             hint="Raise the limits of the account or of the server (max_file_store, max_streams, max_consumers).",
         )
-    if error.err_code in NOT_UNIQUE:
-        return BusError(
-            f"Another consumer of the stream {stream} has the batches of the job: {why}.",
-            hint="`vaultstream doctor` names it: an administrator of NATS removes it (`nats consumer rm`). If the user of the records worker "
-            "may list consumers (docs/security.md), the worker does so itself.",
-        )
     passes = error.code in _PASSING or error.err_code in _ELECTING or isinstance(error, NotFoundError)
     if error.code is not None and 400 <= error.code < 500 and not passes:  # noqa: PLR2004 - as in HTTP: the request is at fault
         return BusError(
@@ -65,6 +59,15 @@ def explain_answer(error: APIError, stream: str, *, others: Sequence[str] = ()) 
             "uses the same names.",
         )
     return None
+
+
+def rival_error(stream: str, error: APIError) -> BusError:
+    """Returns the error for a consumer that can't be made because another one has its messages."""
+    return BusError(
+        f"Another consumer of the stream {stream} has the batches of the job: {shortened(error.description or '')}.",
+        hint="`vaultstream doctor` names it: an administrator of NATS removes it (`nats consumer rm`). If the user of the records worker "
+        "may list consumers (docs/security.md), the worker does so itself.",
+    )
 
 
 def overlap_error(stream: str, others: Sequence[str]) -> BusError:

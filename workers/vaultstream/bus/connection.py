@@ -42,13 +42,13 @@ _UNREADABLE = (TypeError, AttributeError, LookupError, ValueError, ArithmeticErr
 
 
 def unreadable_answer(error: Exception | None = None) -> nats.errors.Error:
-    """Returns the error for an answer that is none of JetStream's; a later one may be."""
+    """Returns the error for an answer that JetStream does not give; a later one may be."""
     return nats.errors.Error(f"nats: an answer that can't be read{f': {shown(error)}' if error else ''}")
 
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Within it, an answer that is none of JetStream's is an error of NATS, after which workers ask again.
+    """Within it, an answer that JetStream does not give is an error of NATS, after which workers ask again.
 
     Raises:
         nats.errors.Error: the answer can't be read.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from vaultstream.bus.answers import NOT_UNIQUE, explain_answer
+from vaultstream.bus.answers import NOT_UNIQUE, explain_answer, rival_error
 from vaultstream.bus.connection import readable, unreadable_answer
 from vaultstream.bus.consumers import LIMITS_OF_SERVERS, consumer_config, differing_settings, hinders
 from vaultstream.bus.direct import Outgoing
@@ -126,6 +126,8 @@ class RecordsStream:
                     raise
                 return _config_in(await self._bus.ask(subject, request))
         except APIError as error:
+            if error.err_code in NOT_UNIQUE:
+                raise rival_error(RECORDS_STREAM, error) from None
             if explained := explain_answer(error, RECORDS_STREAM):
                 raise explained from None
             raise
