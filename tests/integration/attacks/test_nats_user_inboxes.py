@@ -111,7 +111,7 @@ async def test_batches_of_another_job_in_an_inbox_are_not_taken_for_those_of_its
 async def test_what_nobody_asked_for_fills_no_memory_of_a_signer_and_is_delivered_again(
     admin: Bus, thief: Bus, signer: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull, "MOST_KEPT", 3)
+    monkeypatch.setattr(pull, "MOST_ARRIVED", 3)
     token = await job_of(admin, range(0), ack_wait=1.0)
     async with BatchPuller(signer, token) as puller:
         inbox = await inbox_of(puller)

@@ -14,9 +14,9 @@ from nats.protocol.parser import Parser
 if TYPE_CHECKING:
     from vaultstream.bus.direct import DirectClient
 
-MOST_BYTES = 64 * 1024 * 1024
+LONGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """The longest message that a nats-server can be configured to pass on."""
-MOST_IN_A_LINE = 1024 * 1024
+LONGEST_CONTROL_LINE = 1024 * 1024
 """The longest line that is read: a server tells all other servers of its cluster in one."""
 
 _LINE_END = b"\r\n"
@@ -64,7 +64,7 @@ class MessageParser(Parser):
             if self._unread is not unread:
                 return  # the connection has ended
         del unread[:start]
-        if len(unread) > MOST_IN_A_LINE and unread.find(_LINE_END) < 0:
+        if len(unread) > LONGEST_CONTROL_LINE and unread.find(_LINE_END) < 0:
             raise ProtocolError
 
     async def _leave_to_library(self, line: bytes) -> None:
@@ -89,7 +89,7 @@ def _sizes(words: list[bytes]) -> tuple[int, int]:
     if len(words) not in (with_reply - 1, with_reply) or not all(map(_is_number, numbers)):
         raise ProtocolError
     headers, size = int(numbers[1]), int(numbers[2])
-    if not headers <= size <= MOST_BYTES:
+    if not headers <= size <= LONGEST_MESSAGE_BYTES:
         raise ProtocolError
     return headers, size
 

@@ -31,7 +31,7 @@ REQUEST_SECONDS = 5.0
 REST_SECONDS = 0.003
 """How long to wait for the rest of what was asked for, once the first of it has come: a group costs as much with fewer batches."""
 
-MOST_KEPT = 10_000
+MOST_ARRIVED = 10_000
 """Batches that arrived and were not fetched yet, at most: far more than one signer asks for. What comes beyond is delivered again."""
 
 _GRACE_SECONDS = 1.0
@@ -154,7 +154,7 @@ class BatchPuller:
             return "the job's consumer has not delivered it"
         if not message.subject.startswith(self._named):
             return "it is not of the job"
-        return "too many wait" if len(self._arrived) >= MOST_KEPT else None
+        return "too many wait" if len(self._arrived) >= MOST_ARRIVED else None
 
 
 async def acknowledge(messages: Sequence[Msg]) -> None:
