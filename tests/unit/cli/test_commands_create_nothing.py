@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 from support.command_tree import complete_lines
+from support.in_process import CliRunner
 from vaultstream.crypto.seal_keys import create_seal_keys
 from vaultstream_cli.root import app
 

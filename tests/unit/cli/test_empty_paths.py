@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from typer.testing import CliRunner
 
+from support.in_process import CliRunner
 from vaultstream_cli.main import load
 from vaultstream_cli.root import app
 

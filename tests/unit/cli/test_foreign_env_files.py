@@ -7,9 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
 from support.command_tree import SERVING, WITHOUT_SETTINGS, complete_lines
+from support.in_process import CliRunner
 from vaultstream_cli.main import COMMANDS
 from vaultstream_cli.root import app
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from support.command_tree import complete_line, leaves, option_names
+from support.in_process import CliRunner
 from vaultstream.errors import SourceError, VaultStreamError
 from vaultstream_cli.forms import FormWanted, OutputForm, error_object, form_of_arguments, in_form
 from vaultstream_cli.main import main

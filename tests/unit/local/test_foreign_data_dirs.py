@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
+from support.in_process import CliRunner
 from vaultstream.errors import LocalServiceError
 from vaultstream.local.files import USERS_LOCK, claim_data_dir
 from vaultstream.local.services import inspect_services, require_place, stop_services
