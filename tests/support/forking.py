@@ -1,12 +1,14 @@
 """The `vaultstream` command as a fork of a process that has loaded the engine already.
 
-Each command is a process of its own, with its arguments, its environment and its exit code: only the time in which Python starts
-and loads the engine is saved, which is most of what a short command takes. The modules of the command itself are loaded by each.
+Each command is a process of its own, with its arguments, its environment and its exit code: only the time is saved in which Python
+starts, loads the engine and frees it again, which is most of what a short command takes. The modules of the command itself are loaded
+by each.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import json
 import os
@@ -160,7 +162,28 @@ def main() -> None:
     sys.argv[1:] = _serve(listener)
     from vaultstream_cli.main import main as command  # noqa: PLC0415 - with what its environment says
 
-    command()
+    try:
+        command()
+    except SystemExit as leaving:
+        if isinstance(leaving.code, int | None):
+            _end_without_freeing(leaving.code or 0)
+        raise
+
+
+def _end_without_freeing(status: int) -> None:
+    """Ends the command as Python does, except that modules are not freed: that takes most of the time of a short command.
+
+    Returns if an output can't be written: Python then ends with an exit code of its own.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] - waits for the threads
+    atexit._run_exitfuncs()
+    gc.collect()  # what was left open complains
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # full, closed
+        return
+    os._exit(status)
 
 
 if __name__ == "__main__":
