@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from vaultstream.api.signingjob import KIND
 from vaultstream.plurals import counted
@@ -97,7 +97,12 @@ class KubernetesCluster:
         Raises:
             KubeError, UnreachableError: the lists can't be read.
         """
-        return await self._lists.read(only_unsure=only_unsure)
+        news = await self._lists.read(only_unsure=only_unsure)
+        kept: tuple[dict[tuple[str, str, str], Any], ...] = (self._applied, self._nudged)
+        for each in kept:  # of children that left with a SigningJob whose finalizer somebody took off
+            for place in [place for place in each if self._mirror.child(*place) is None]:
+                del each[place]
+        return news
 
     async def find_left(self, names: Collection[str]) -> set[JobKey]:
         """Finds namespaces that are no longer to be served and have SigningJobs; returns these. See `Lists.find_left`."""
