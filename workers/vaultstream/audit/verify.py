@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vaultstream.api import SignatureForm
 from vaultstream.audit.checks.checker import Assignment, read_keys
-from vaultstream.audit.checks.coverage import check_coverage
+from vaultstream.audit.checks.coverage import Totals, check_coverage
 from vaultstream.audit.checks.judgement import aware
 from vaultstream.audit.checks.leases import check_leases
 from vaultstream.audit.checks.payloads import open_audited_source, pinned, unchanged
@@ -128,9 +128,10 @@ async def verify_job(
             )
         tally.require_judged()
         await check_leases(connection, job, tally)
-        await check_coverage(connection, job, tally)
+        totals = await Totals.read(connection, job)
+        await check_coverage(connection, job, tally, totals)
         stated = await connection.fetchval(query("audit_is_stated"), job.job_no) is True
-        await check_batches(connection, job, tally, stated=stated)
+        await check_batches(connection, job, tally, totals, stated=stated)
         if pinned_keys is not None:
             public = await read_keys(connection, job.job_no, job.spec.keys.algorithm)
             await check_pinned(connection, job, public, pinned_keys, tally)
@@ -143,6 +144,7 @@ async def verify_job(
             job,
             trust,
             tally,
+            totals=totals,
             settled=job.planned and not tally.counts[AuditFinding.PENDING],
             copies=copies,
         )

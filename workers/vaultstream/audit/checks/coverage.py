@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.report import MAX_EXAMPLES, AuditFinding, Count, Tally
@@ -13,7 +13,20 @@ if TYPE_CHECKING:
     from vaultstream.store.jobs import Job
 
 
-async def check_coverage(connection: Connection, job: Job, tally: Tally) -> None:
+class Totals(NamedTuple):
+    """How many signatures and dead letters a job has, of any records, by Postgres's own count."""
+
+    signatures: int
+    dead_letters: int
+
+    @classmethod
+    async def read(cls, connection: Connection, job: Job) -> Self:
+        """Counts them; once for a verification, because that takes its time in a large job."""
+        [row] = await connection.fetch(job_query("audit_totals", job), job.job_no)
+        return cls(**row)
+
+
+async def check_coverage(connection: Connection, job: Job, tally: Tally, totals: Totals) -> None:
     """Finds records covered twice, and signatures and dead letters of records that no batch covers.
 
     If the signatures and dead letters found for the job's records add up to all that there are, no other record has any,
@@ -27,12 +40,11 @@ async def check_coverage(connection: Connection, job: Job, tally: Tally) -> None
         (AuditFinding.PLANNED_TWICE, "more than one planned batch covers it"),
     )
     tally.add(Count.RECORDS, -twice)
-    [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
-    for name, seen, unplanned, what in (
-        ("signatures", Count.SIGNED, "audit_unplanned_signatures", "a signature"),
-        ("dead_letters", Count.DEAD, "audit_unplanned_dead_letters", "a dead letter"),
+    for total, seen, unplanned, what in (
+        (totals.signatures, Count.SIGNED, "audit_unplanned_signatures", "a signature"),
+        (totals.dead_letters, Count.DEAD, "audit_unplanned_dead_letters", "a dead letter"),
     ):
-        if twice or totals[name] != tally.counts[seen]:
+        if twice or total != tally.counts[seen]:
             statement = job_query(unplanned, job)
             await _find_each(
                 connection,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vaultstream.audit.checks.checker import Assignment
+    from vaultstream.audit.checks.coverage import Totals
     from vaultstream.audit.checks.judgement import AuditKey
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -143,16 +144,19 @@ async def _read(
     return of_batch
 
 
-async def check_batches(connection: Connection, job: Job, tally: Tally, *, stated: bool) -> None:
+async def check_batches(
+    connection: Connection, job: Job, tally: Tally, totals: Totals, *, stated: bool
+) -> None:
     """Finds signatures under no statement, batches that are gone, and rows of batches that stand for nothing.
 
     Args:
         connection: in the transaction with the snapshot.
         job: the job.
         tally: of all its batches; the findings are added to it.
+        totals: what the job has.
         stated: whether each batch with a signature must have a statement.
     """
-    unstated = await _signatures_alone(connection, job, tally)
+    unstated = await _signatures_alone(connection, job, tally, totals)
     if stated:
         unstated |= {
             row["batch_no"] for row in await connection.fetch(query("audit_unstated_batches"), job.job_no)
@@ -173,13 +177,12 @@ async def check_batches(connection: Connection, job: Job, tally: Tally, *, state
             tally.add(AuditFinding.MISSING_BATCHES, int(rows[0]["total"]))
 
 
-async def _signatures_alone(connection: Connection, job: Job, tally: Tally) -> set[int]:
+async def _signatures_alone(connection: Connection, job: Job, tally: Tally, totals: Totals) -> set[int]:
     """Finds what is under no statement; returns the batches that have such signatures because they have no statement.
 
     A signature is under one statement at most. If all are under one, their numbers are the same, and the search is skipped.
     """
-    [totals] = await connection.fetch(job_query("audit_totals", job), job.job_no)
-    if totals["signatures"] == tally.counts[Count.STATED]:
+    if totals.signatures == tally.counts[Count.STATED]:
         return set()
     unstated = set()
     for row in await connection.fetch(job_query("audit_unstated_signatures", job), job.job_no, MAX_EXAMPLES):

@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from vaultstream.api import JobState
-from vaultstream.audit.checks.queries import job_query
 from vaultstream.audit.exports.formats import rfc3339
 from vaultstream.audit.report import AuditFinding, Count, SealSummary, Tally
 from vaultstream.audit.seals.kept_copies import JobCopies, KeptCopies
@@ -39,6 +38,7 @@ from vaultstream.store.sql import query
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from vaultstream.audit.checks.coverage import Totals
     from vaultstream.audit.seals.seal_trust import SealTrust
     from vaultstream.store.database import Connection
     from vaultstream.store.jobs import Job
@@ -58,6 +58,7 @@ class SealCheck:
         trust: SealTrust,
         tally: Tally,
         *,
+        totals: Totals,
         settled: bool,
         copies: JobCopies,
     ) -> None:
@@ -68,6 +69,7 @@ class SealCheck:
             job: the job.
             trust: the keys and the kept checkpoints.
             tally: of the whole job.
+            totals: what the job has.
             settled: whether nothing is still to be signed.
             copies: what this machine had of the job before the snapshot was made.
         """
@@ -75,6 +77,7 @@ class SealCheck:
         self._job = job
         self._trust = trust
         self._tally = tally
+        self._totals = totals
         self._settled = settled
         self._copies = copies
         self.notes: list[str] = []
@@ -353,11 +356,11 @@ class SealCheck:
             if sealed != found:
                 yield f"{what} was {sealed!r} when the job was sealed, and is {found!r}"
         # What was checked record by record counts. Postgres's own count can only show that there are more.
-        [totals] = await self._connection.fetch(job_query("audit_totals", job), job.job_no)
+        totals = self._totals
         checked = self._tally.counts
         for what, sealed_number, read, counted_there in (
-            ("signatures", seal.signed, checked[Count.SIGNED], totals["signatures"]),
-            ("dead letters", seal.dead, checked[Count.DEAD], totals["dead_letters"]),
+            ("signatures", seal.signed, checked[Count.SIGNED], totals.signatures),
+            ("dead letters", seal.dead, checked[Count.DEAD], totals.dead_letters),
         ):
             number = counted_there if read == sealed_number else read
             if (number != sealed_number and strict) or (what == "signatures" and number < sealed_number):
