@@ -28,6 +28,7 @@ STANDARD = {
     "math",
     "re",
     "statistics",
+    "textwrap",
     "typing",
 }
 """Modules of the standard library without effects."""

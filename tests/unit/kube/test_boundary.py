@@ -16,6 +16,8 @@ OF_THE_ENGINE = {
     "vaultstream.foreign_json",
     "vaultstream.local.files",
     "vaultstream.local.processes",
+    "vaultstream.simulation.chart",
+    "vaultstream.simulation.run",
 }
 FOR_OTHERS = {"kube.binaries", "kube.commands"}
 
