@@ -38,7 +38,7 @@ GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "throughput._GLARING": (0.2, 0.35, 0.5),
     "deadline.PLANNED_ERRORS": (0.0, 0.5, 1.0),
     "deadline.KEPT_ERRORS": (1.0, 1.5, 2.0),
-    "deadline.RESERVE": (0.02, 0.03, 0.05),
+    "deadline.RESERVE": (0.03, 0.05, 0.07),
 }
 """From a default, as module and name, to the values that are tried; one of them is the default."""
 

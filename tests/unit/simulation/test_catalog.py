@@ -55,6 +55,17 @@ def test_a_deadline_that_can_be_met_is_met_and_another_is_told() -> None:
     assert missed.at_risk_at <= 60.0
 
 
+def test_signers_that_end_the_work_first_get_no_others_beside_them() -> None:
+    run = simulate(TRIALS["trickle"].scenario)
+    steps = [
+        decision.current
+        for _, decision in run.decisions
+        if decision.reason == "FirstStep" and decision.desired > decision.current
+    ]
+    assert set(steps) == {0}  # before: four were asked for beside one that signed the rest in 2 s
+    assert run.pod_seconds <= 1_400.0  # before: 1,695
+
+
 def test_a_wave_takes_its_share_and_others_are_asked_for() -> None:
     plant = Plant(TRIALS["bulk"].scenario, 1)
     plant.pods.scale(10, 0.0)

@@ -13,7 +13,7 @@ from typing import Final
 from vaultstream.scaling.observation import Observation
 from vaultstream.scaling.pace import SignerPace
 
-RESERVE: Final = 0.03
+RESERVE: Final = 0.05
 """Share of the time left that is planned for a rate that falls."""
 MOST_RESERVE: Final = 0.10
 """The same at most, with the error of the rate."""
@@ -31,6 +31,10 @@ LAST_BATCH: Final = 60.0
 """Seconds at most that the last batch is expected to take: longer ones are no reason to hurry."""
 ENOUGH_ERROR: Final = 0.06
 """Error of a rate, as a share, from which on the signers of the first step have shown enough."""
+FIRST_ERROR: Final = 0.12
+"""The same of signers of which others are still starting: no more are asked for than are needed if they sign faster by `KEPT_ERRORS`."""
+FEW_MORE: Final = 1.1
+"""As many times the signers that run are no reason to add any while some are starting."""
 UNSURE: Final = 0.1
 """Error of a rate whose error is not known, as a share."""
 OTHER_MACHINE: Final = 0.25
@@ -208,13 +212,15 @@ def _planned(means: _Means, current: int, most: int) -> tuple[int | None, str]:
         hoped = means.rate * (1 + KEPT_ERRORS * means.error)
     share = 1 - (RESERVE if room else _reserve(means))
     keep = 1 - RESERVE / 2 if 2 * means.seconds > LATE_STARTS * means.start else 1.0
-    shown = f"{means.rate:.4g} · {rate / means.rate:.3g}" if patient else f"{rate:.4g}"
     if means.running and means.left <= means.signed(keep, hoped):
         terms = f"{means.running} · {means.rate:.4g} · {hoped / means.rate:.3g} · ({keep:.3g} · {means.seconds:.0f} s - {means.drain:.3g} s drain)"
         waits = f" - {means.waiting:.0f} signer-seconds until they are ready" if means.waiting else ""
         return current, f"{means.left} ≤ {terms}{waits}"
     if patient and means.starting:
-        return current, f"{means.starting} are starting, and there is time to see what they sign"
+        surely_needed = means.needed(share, hoped)
+        if surely_needed is None or surely_needed <= FEW_MORE * current or means.error > FIRST_ERROR:
+            return current, f"{means.starting} are starting, and there is time to see what they sign"
+        rate = hoped
     each = share * means.seconds - means.start - means.drain
     soon = means.left / means.rate < means.running * (1 + WORTH_STARTS) * means.start  # all is signed by then
     if means.running and each < WORTH_STARTS * means.start and (each > 0 or soon):
@@ -228,6 +234,7 @@ def _planned(means: _Means, current: int, most: int) -> tuple[int | None, str]:
         count = most  # without the reserve
     if count is not None and count > most:
         count = None
+    shown = f"{means.rate:.4g} · {rate / means.rate:.3g}" if patient else f"{rate:.4g}"
     terms = f"{shown} · ({share:.3g} · {means.seconds:.0f} s - {means.start:g} s start - {means.drain:.3g} s drain)"
     if not means.running:
         return count, f"⌈{means.left} / ({terms})⌉ = {found}"

@@ -54,7 +54,16 @@ def with_experience(observation: Observation, history: History, now: float) -> O
         rate = nearest.rate / nearest.signers
     elif rate is None and not history.asked_lately(observation, now):
         rate = measured  # signers that come and go without end leave no better one
-    return replace(observation, progress=replace(progress, rate_per_signer=rate))
+    ends_first = not starting and _ends_first(observation, measured)
+    return replace(observation, progress=replace(progress, rate_per_signer=rate, ends_first=ends_first))
+
+
+def _ends_first(observation: Observation, rate: float | None) -> bool:
+    """Returns whether the signers that run end the work in half the time that another takes to start: their rate may be lower. `rate`: of one."""
+    left, ready = observation.progress.records_believed, observation.replicas.ready
+    if not rate or not left or not ready:
+        return False
+    return left / (rate * ready) <= observation.timing.startup_seconds / 2
 
 
 def _with_pace(observation: Observation, history: History, *, starting: bool, now: float) -> Observation:

@@ -157,6 +157,7 @@ class Progress:
         records_expected: records still to be signed, including those that the table is expected to have; None: unknown.
         records_found: records that were planned so far, settled ones included; None: unknown.
         planning_seconds: seconds until the records that are expected are planned, at the rate at which they are; None: unknown.
+        ends_first: whether the signers that run end the work long before another could start, by a rate that is not steady yet.
     """
 
     records_left: int | None = None
@@ -172,6 +173,7 @@ class Progress:
     records_expected: int | None = None
     records_found: int | None = None
     planning_seconds: float | None = None
+    ends_first: bool = False
 
     def __post_init__(self) -> None:
         _count(

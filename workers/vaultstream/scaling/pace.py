@@ -29,7 +29,7 @@ _ASSUMED, _ASSUMED_BLOCKS = (
     0.2,
     3,
 )  # deviation of a block, before any is seen, and how many blocks that weighs
-_AGREE = 3.0  # errors by which two parts may differ and still agree
+_AGREE = 4.0  # errors by which two parts may differ and still agree
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from vaultstream.api import ScalingSpec
 from vaultstream.scaling import behavior
 from vaultstream.scaling.bounds import Bounds
-from vaultstream.scaling.deadline import AIM, ENOUGH_ERROR, FAR_STARTS
+from vaultstream.scaling.deadline import AIM, ENOUGH_ERROR, FAR_STARTS, FIRST_ERROR
 from vaultstream.scaling.decision import Limit
 from vaultstream.scaling.experience import scaled_curve
 from vaultstream.scaling.forecast import Forecast
@@ -104,6 +104,9 @@ def _by_work(case: ScalingCase, lag: int) -> Proposal:
         count = min(wanted.replicas, max(current, FIRST_STEP))
         formula = f"min({wanted.formula}, max(current {current}, {FIRST_STEP})) = {count}"
         return replace(wanted, replicas=count, reason=Reason.FIRST_STEP, formula=formula)
+    if rate is None and progress.ends_first:
+        formula = f"{current}, which end the work before another starts"
+        return Proposal(current, Reason.FIRST_STEP, formula, floor)
     if rate is None or not left or _measuring(case):
         count = max(current, min(FIRST_STEP, lag)) if lag else 0
         return Proposal(
@@ -190,7 +193,8 @@ def _measuring(case: ScalingCase) -> bool:
         return False
     if case.forecast.deadline is None:
         return True
-    sure = progress.pace is not None and progress.pace.error <= ENOUGH_ERROR
+    enough = ENOUGH_ERROR if timing.waiting_seconds is None else FIRST_ERROR
+    sure = progress.pace is not None and progress.pace.error <= enough
     asked = case.history.asked_lately(case.observation, case.now)
     return asked and not sure and is_opening(case) and progress.settling
 
