@@ -36,7 +36,7 @@ _TWO_STEPS: Final = (
 _WORSE: Final[Mapping[str, str]] = {
     "bulk": _TWO_STEPS,
     "trickle": "Four signers first show what a signer signs, which costs 60 pod-seconds, and in the first minutes the rate of a signer is known only roughly, so two are started for "
-    "some arrivals. Then each arrival costs the start of one signer, as with KEDA, within a second of it.",
+    "some arrivals. Then each arrival costs the start of one signer, as with KEDA, within a second of it. The next job starts two for some arrivals.",
     "noise": _TWO_STEPS,
     "slow start": "Four signers first show what a signer signs, and a slow start passes twice before the others sign. The jobs end before the rate of "
     "more signers is steady, so the next one believes what it knows only up to 16.",
