@@ -13,7 +13,7 @@ from vaultstream.simulation.catalog import TRIALS
 from vaultstream.simulation.run import learned_from, simulate
 from vaultstream.simulation.scenario import Scenario
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
 BULK = TRIALS["bulk"].scenario
 
