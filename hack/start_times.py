@@ -33,7 +33,8 @@ SELECTOR = f"app.kubernetes.io/component=signing,vaultstream.dev/job={JOB}"
 LINE = '{.metadata.name} {.status.containerStatuses[0].containerID} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_SECONDS = 180.0
-SHARES, NICE = "200000", -15
+SHARES, NICE = "10000", -19
+"""Weight of all pods together, and niceness of the daemons, which weigh more: pods that start must not keep the kubelet from seeing it."""
 FIT_BY_DEFAULT = 2
 """So many signers with the resources that they get by default fit on two cores beside the rest; more of them ask for less."""
 
@@ -129,7 +130,7 @@ def prefer_the_node() -> None:
             continue
     for group in (Path("/sys/fs/cgroup/cpu/kubepods/cpu.shares"), Path("/sys/fs/cgroup/kubepods/cpu.weight")):
         if group.exists():
-            group.write_text(SHARES if group.name == "cpu.shares" else "10000")
+            group.write_text(SHARES if group.name == "cpu.shares" else "1000")
 
 
 def gone() -> None:
