@@ -267,20 +267,26 @@ def _container(
         # The last log lines of a worker say why it stopped. The status of the SigningJob reports them.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    lifecycle: Manifest = {}
     if not arguments:
         container |= _probes()
+        # The kubelet probes a container as soon as it runs, before its process listens, and writes an Event if that is refused.
+        # The worker works meanwhile: whether it is ready is only reported.
+        lifecycle["postStart"] = {"sleep": {"seconds": 1}}
     if options.pre_stop_seconds:
         # The worker is process 1 of its container, and the kernel delivers to it no signal that it does not handle yet.
         # A worker that is deleted while it starts would miss SIGTERM, fetch batches, and be killed with them in flight.
         # So SIGTERM is delayed until a starting worker handles it; a running one keeps working until then.
-        container["lifecycle"] = {"preStop": {"sleep": {"seconds": options.pre_stop_seconds}}}
+        lifecycle["preStop"] = {"sleep": {"seconds": options.pre_stop_seconds}}
+    if lifecycle:
+        container["lifecycle"] = lifecycle
     return container
 
 
 def _probes() -> Manifest:
     """Returns the probes of a worker. One that only seals a deletion ends by itself within seconds, and serves nothing to probe.
 
-    The kubelet asks for readiness as soon as it sees a container run, and the answer waits for a worker that starts. A startup probe would
+    The kubelet asks for readiness once a container runs, and the answer waits for a worker that starts. A startup probe would
     come first, up to a second later, and the kubelet asks for readiness only when it has looked through the pod and its volumes once
     more. It would protect a slow start from the liveness probe, which therefore comes later.
     """
@@ -295,10 +301,7 @@ def _probes() -> Manifest:
         },
         "readinessProbe": {
             "httpGet": {**probe, "path": "/readyz?wait"},
-            # Soon again if it came too early after all, see workers/native/listener; not sooner, because a probe between the end of
-            # a worker and the end of its pod makes the kubelet write an Event.
-            "periodSeconds": 2,
-            "failureThreshold": 8,
+            "periodSeconds": 5,
             "timeoutSeconds": 10,
         },
     }

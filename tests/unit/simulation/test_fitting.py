@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from vaultstream.simulation.scenario import Scenario
 
 pytestmark = [pytest.mark.unit, pytest.mark.no_cover]  # coverage would triple their time
 
+RECORDED = Path(__file__).parent / "recordings/node/runs.jsonl"
 NODE = Curve(400.0, 0.2, 0.02)
 
 
@@ -47,6 +49,18 @@ def recorded(signers: int, records: int, seed: int, *, more: float = 0.0) -> Rec
         run.makespan + 2.0,
         run.pod_seconds + 3.0 * signers,
     )
+
+
+def test_half_of_the_runs_on_the_node_predict_the_others() -> None:
+    """The twelve runs of docs/simulation.md, in the order that was fixed before they were recorded."""
+    runs = [RecordedRun.read(json.loads(line)) for line in RECORDED.read_text().splitlines()]
+    assert len(runs) == 12
+    fitted = fit(runs[::2])
+    for run in runs[1::2]:
+        told = fitted.predicted(run)
+        assert told.makespan == pytest.approx(run.makespan, rel=0.1)
+        assert told.pod_seconds == pytest.approx(run.pod_seconds, rel=0.1)
+        assert told.ready == pytest.approx(run.ready, abs=2.0)
 
 
 def test_half_of_the_runs_predict_the_others() -> None:
