@@ -128,7 +128,9 @@ def test_a_pod_has_resources_probes_and_time_to_drain(role: str) -> None:
     assert ready["timeoutSeconds"] > HELD_SECONDS > WAIT_SECONDS
     assert "initialDelaySeconds" not in ready
     assert ready["periodSeconds"] < WAIT_SECONDS  # at each moment of a start, an answer is waited for
-    assert container["lifecycle"]["postStart"] == {"sleep": {"seconds": 1}}  # no probe before the port is open
+    assert container["lifecycle"]["postStart"] == {
+        "sleep": {"seconds": 1}
+    }  # no probe before the port is open
     assert "startupProbe" not in container  # readiness would be asked for later
     assert made["terminationGracePeriodSeconds"] == OPTIONS.grace_seconds
     assert container["args"] == ["worker", role, TOKEN]
