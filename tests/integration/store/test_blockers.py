@@ -126,6 +126,14 @@ def test_a_prepared_transaction_that_keeps_others_waiting_is_named() -> None:
     rows = [Blocker(None, "app", "left", application="")]
     assert "prepared transaction 'left' of the user app" in (blocked_sentence(rows) or "")
     assert "ROLLBACK PREPARED 'left'" in blocked_hint(rows)
+    assert "Repeat the command" not in blocked_hint(rows), "workers and the operator have none"
+
+
+async def test_a_worker_that_can_not_ask_for_whom_it_waits_goes_on(engine_url: str) -> None:
+    nobody_there = "postgresql://postgres@127.0.0.1:1/none"
+    async with open_pool(engine_url, role="x", size=1) as pool, pool.acquire():
+        watch = LockWatch(nobody_there, "any", every=0.0, waited=0.0)
+        assert await watch.look(pool) is None
 
 
 async def test_the_doctor_finds_an_old_snapshot_and_a_slot_that_nobody_reads(

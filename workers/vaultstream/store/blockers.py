@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from vaultstream.errors import LockedError, VaultStreamError
-from vaultstream.store.database import connect, is_transient
+from vaultstream.store.database import connect, is_misconfigured, is_transient
 from vaultstream.store.holder import APPLICATION, SessionName
-from vaultstream.store.lockers import Locker, hint_to_end, named
+from vaultstream.store.lockers import Locker, named, who_ends
 from vaultstream.store.sql import query
 from vaultstream.visible import visible
 
@@ -92,7 +92,7 @@ def blocked_sentence(blockers: Sequence[Blocker]) -> str | None:
 
 def blocked_hint(blockers: Sequence[Blocker]) -> str:
     """Returns what an administrator does about them."""
-    return f"It goes on when that transaction ends. {hint_to_end(blockers[:_SHOWN])}"
+    return f"It goes on when that transaction ends. If that takes too long, {who_ends(blockers[:_SHOWN])}"
 
 
 class LockWatch:
@@ -128,7 +128,12 @@ class LockWatch:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 blockers = await self._ask(pool)
         except Exception as error:
-            if not is_transient(error):
+            # The worker goes on. If all its connections were busy, another one was opened, which gives errors of ours.
+            if (
+                not isinstance(error, VaultStreamError)
+                and not is_transient(error)
+                and not is_misconfigured(error)
+            ):
                 raise
             return self._told
         told, self._told = self._told, blocked_sentence(blockers)

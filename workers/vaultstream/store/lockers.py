@@ -52,10 +52,15 @@ def named(lockers: Sequence[Locker]) -> str:
 
 
 def hint_to_end(lockers: Sequence[Locker]) -> str:
-    """Returns how an administrator ends these sessions."""
+    """Returns how an administrator ends these sessions, for whoever ran a command."""
+    return f"Repeat the command. If it fails again, {who_ends(lockers)}"
+
+
+def who_ends(lockers: Sequence[Locker]) -> str:
+    """Returns the end of a sentence, which says who ends these sessions and how."""
     ends = "; ".join(locker.end for locker in lockers)
     return (
-        f"Repeat the command. If it fails again, let an administrator of Postgres run {ends or 'pg_terminate_backend(PID)'}. "
+        f"let an administrator of Postgres run {ends or 'pg_terminate_backend(PID)'}. "
         "If the user is an intruder's, ALTER ROLE … NOLOGIN comes first."
     )
 
