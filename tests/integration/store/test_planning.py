@@ -18,6 +18,7 @@ from vaultstream.errors import SourceError
 from vaultstream.records.source import Source, inspect_source, open_readable_source
 from vaultstream.store import batches
 from vaultstream.store.batches import highest_id, plan_page
+from vaultstream.store.database import fetch_one
 from vaultstream.store.jobs import Job, get_job, start_job
 from vaultstream.store.source_pool import SourcePool
 
@@ -112,6 +113,24 @@ async def test_a_batch_of_long_ids_has_fewer_records_than_others(
     assert [row["bytes"] for row in rows if row["bytes"] > 100 and row["records"] > 1] == []
     assert max(row["records"] for row in rows) == 20, "short ids fill a batch again"
     assert len(rows) <= 15
+
+
+async def test_how_many_long_ids_make_a_page_is_known_at_the_second_try(
+    db: asyncpg.Connection, sources: SourcePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH_BYTES", 100)
+    monkeypatch.setattr(batches, "PAGE_BYTES", 100)
+    tried: list[int] = []
+
+    async def noted(connection: Any, sql: str, *values: Any) -> Any:
+        tried.append(values[2])
+        return await fetch_one(connection, sql, *values)
+
+    monkeypatch.setattr(batches, "fetch_one", noted)
+    table = await add_table(db, [f"{n:011}" for n in range(10)], id_type="text")
+    job, source = await start(db, sources, table, batchSize=1)
+    await plan(db, sources, job, source)
+    assert tried == [batches.PAGE_RECORDS, 9, batches.PAGE_RECORDS]
 
 
 async def test_rows_above_the_highest_id_at_the_start_are_left_out(

@@ -213,7 +213,7 @@ async def _read_page(
                 rows, usual = full, 0  # the id before was longer than these
                 continue
             return _Page(len(ids), ids[0] if ids else None, ids[-1] if ids else None, ids, rows)
-        rows = _fewer(rows, size, page["bytes"])
+        rows = _fewer(rows, size, page["fits"])
 
 
 def _rows_of_a_batch(after: str | None, size: int, full: int) -> int:
@@ -222,12 +222,9 @@ def _rows_of_a_batch(after: str | None, size: int, full: int) -> int:
     return full if fits >= size else max(1, fits)
 
 
-def _fewer(rows: int, size: int, total: int) -> int:
-    """Returns how many records to try next, where the text of the ids of so many has `total` bytes: whole batches, or a part of one."""
-    fits = min(rows * PAGE_BYTES // total, rows - 1)
-    if fits >= size:
-        return fits // size * size
-    return max(1, min(rows * BATCH_BYTES // total, rows - 1, size))
+def _fewer(rows: int, size: int, fits: int) -> int:
+    """Returns how many records to try next, where the ids of the first `fits` of `rows` fit: whole batches, or a part of the only one."""
+    return max(1, fits // size) * size if rows > size else max(1, fits)
 
 
 def _page_sql(name: str, source: SqlSource, after: str | None) -> str:

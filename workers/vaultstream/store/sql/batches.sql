@@ -34,7 +34,7 @@ FROM (SELECT s.{id}::bigint AS id FROM {relation} AS s WHERE {after} AND s.{id} 
 
 -- name: listed_page
 -- The ids of the next page of a source in their order, an id that occurs twice, and the beginning of one with more than $5 bytes.
--- No ids: their text has more than $4 bytes, or one is too long. `bytes` has how many.
+-- No ids: their text has more than $4 bytes, or one is too long. `fits`: the text of the first so many has no more.
 WITH page AS MATERIALIZED (
     SELECT s.{id} AS id, row_number() OVER (ORDER BY s.{id}) AS place, lag(s.{id}) OVER (ORDER BY s.{id}) AS before
     FROM {relation} AS s
@@ -47,7 +47,10 @@ SELECT
                       AND coalesce(max(octet_length(id::text)), 0) <= $5
                  THEN coalesce(array_agg(id::{id_type}::text ORDER BY place), '{{}}') END
      FROM page) AS ids,
-    (SELECT coalesce(sum(octet_length(id::text)), 0) FROM page)::bigint AS bytes,
+    (SELECT CASE WHEN sum(octet_length(id::text)) > $4
+                 THEN (SELECT count(*) FROM (SELECT sum(octet_length(id::text)) OVER (ORDER BY place) AS so_far FROM page) AS p
+                       WHERE so_far <= $4) END
+     FROM page) AS fits,
     (SELECT left(id::text, 40) FROM page WHERE octet_length(id::text) > $5 LIMIT 1) AS long,
     coalesce(
         (SELECT left(id::text, 40) FROM page WHERE id = before LIMIT 1),
