@@ -40,6 +40,8 @@ class HostileServer:
 
     def __init__(self) -> None:
         self.answer = b""
+        self.answers: dict[bytes, bytes] = {}
+        """To requests with such a word in their subject."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
@@ -54,11 +56,10 @@ class HostileServer:
                 inboxes[words[1].rstrip(b"*>")] = words[-1]
             elif words[0] in {b"PUB", b"HPUB"}:
                 await reader.readexactly(int(words[-1]) + 2)
+                answer = next((self.answers[word] for word in self.answers if word in words[1]), self.answer)
                 for inbox, number in inboxes.items():
                     if words[2].startswith(inbox):
-                        writer.write(
-                            b"MSG %b %b %d\r\n%b\r\n" % (words[2], number, len(self.answer), self.answer)
-                        )
+                        writer.write(b"MSG %b %b %d\r\n%b\r\n" % (words[2], number, len(answer), answer))
             await writer.drain()
         writer.close()
 
@@ -101,3 +102,19 @@ async def test_no_answer_of_a_server_is_a_fault_of_who_asked(
             await ask_each(bus)
             assert not isinstance(await lags.read("job"), Lag), answer
         assert bus.client.stats["reconnects"] == 0
+
+
+@pytest.mark.parametrize("listed", [b'{"consumers":5}', b'{"consumers":[{"name":"a","config":{}}]}'])
+async def test_no_list_of_consumers_is_a_fault_of_who_asked_or_without_an_end(
+    hostile: tuple[HostileServer, BusAddress], listed: bytes
+) -> None:
+    server, address = hostile
+    server.answers = {
+        b"CONSUMER.INFO": b'{"error":{"code":404}}',
+        b"CREATE": b'{"error":{"code":400,"err_code":10100}}',
+        b"CONSUMER.LIST": listed,
+        b"DELETE": b'{"success":true}',
+    }
+    async with connect_bus(address, role="records") as bus, asyncio.timeout(60):
+        with pytest.raises((BusError, *BUS_ERRORS)):
+            await RecordsStream(bus).ensure_consumer("job", ack_wait_seconds=1, max_ack_pending=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaultstream.bus.direct import DirectClient
 
 LONGEST_MESSAGE_BYTES = 64 * 1024 * 1024
-"""The longest message that a nats-server can be configured to pass on."""
+"""The longest message that is read. A nats-server passes on no longer one, unless its `max_pending` was raised; our streams store far shorter ones."""
 LONGEST_CONTROL_LINE = 1024 * 1024
 """The longest line that is read: a server tells all other servers of its cluster in one."""
 

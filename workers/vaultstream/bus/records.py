@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 DUPLICATE_WINDOW_SECONDS = 120
 MAX_BATCH_MESSAGE_BYTES = 1024
 """Far more than a batch's name needs; the server refuses larger messages from anyone."""
+_MOST_PAGES = 400
+"""Pages of a list of consumers that are read: each has 256 of them, unless the server is a hostile one."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,15 @@ class RecordsStream:
         names: list[str] = []
         seen = 0
         with suppress(BusError):  # its user has the permissions of an earlier version
-            while page := (await self._bus.ask(f"CONSUMER.LIST.{RECORDS_STREAM}", {"offset": seen})).get(
-                "consumers"
-            ):
-                seen += len(page)
+            for _ in range(_MOST_PAGES):
+                answer = await self._bus.ask(f"CONSUMER.LIST.{RECORDS_STREAM}", {"offset": seen})
                 with readable():
+                    page = answer.get("consumers") or []
+                    seen += len(page)
                     names += [str(info["name"]) for info in page if hinders(token, info)]
+                if not page:
+                    break
+        names = list(dict.fromkeys(names))
         for name in names:
             await self.remove_consumer(name)
         if names:
