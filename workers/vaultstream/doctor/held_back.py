@@ -21,7 +21,7 @@ _SHOWN = 3
 OLD_SECONDS: Final = 3_600.0
 """A snapshot may be as old as this: `verify` and `pg_dump` have one for as long as they run."""
 OLD_TRANSACTIONS: Final = 5_000_000
-"""How many transactions younger a snapshot may be whose time this login may not see."""
+"""How many transactions old a snapshot may be, if this login may not see its time."""
 PREPARED_SECONDS: Final = 600.0
 """A prepared transaction is committed or rolled back in seconds."""
 KEPT_WAL_BYTES: Final = 1 << 30
@@ -94,7 +94,7 @@ def judge_held_back(
         found.append(
             warning(
                 "old snapshots",
-                f"Open since long: {_shown(snapshots)}. Until they end, VACUUM can't remove what was deleted or changed since: tables and "
+                f"Open for a long time: {_shown(snapshots)}. Until they end, VACUUM can't remove what was deleted or changed since: tables and "
                 "indexes of the jobs grow, and claims become slower.",
                 f"Let their transactions end. An administrator of Postgres ends them by {_ends(snapshots)}; "
                 "idle_in_transaction_session_timeout does so by itself.",
