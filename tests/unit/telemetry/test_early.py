@@ -76,9 +76,16 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
 
 
+def command(listener: Path, program: str) -> list[str | Path]:
+    """A command whose first argument is `worker`, here the name of a file in its working directory."""
+    (listener.parent / "worker").write_text(program)
+    return [listener, sys.executable, "worker"]
+
+
 def started(listener: Path, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [listener, sys.executable, "-c", SERVES, str(port)],
+        [*command(listener, SERVES), str(port)],
+        cwd=listener.parent,
         stdin=subprocess.PIPE,
         env=environment(VAULTSTREAM_METRICS_PORT=str(port), VAULTSTREAM_METRICS_HOST=""),
     )
@@ -108,13 +115,27 @@ async def test_a_probe_that_comes_before_python_has_started_is_answered(listener
 def test_without_a_port_the_command_is_started_with_no_socket(listener: Path, port: str) -> None:
     ask_for_it = "import os; print(os.environ.get('LISTEN_PID'))"
     ran = subprocess.run(
-        [listener, sys.executable, "-c", ask_for_it],
+        command(listener, ask_for_it),
+        cwd=listener.parent,
         env=environment(VAULTSTREAM_METRICS_PORT=port),
         capture_output=True,
         text=True,
         check=True,
     )
     assert ran.stdout == "None\n"
+
+
+def test_a_command_that_is_no_worker_leaves_the_port_to_those_that_it_starts(listener: Path) -> None:
+    port = choose_port()
+    listen = "import os, socket, sys; socket.create_server(('', int(sys.argv[1]))); print(os.environ.get('LISTEN_PID'))"
+    ran = subprocess.run(
+        [listener, sys.executable, "-c", listen, str(port)],
+        env=environment(VAULTSTREAM_METRICS_PORT=str(port), VAULTSTREAM_METRICS_HOST=""),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "None\n", "")
 
 
 def test_a_command_that_is_not_there_is_named(listener: Path) -> None:

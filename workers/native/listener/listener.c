@@ -3,7 +3,8 @@
  * The kubelet asks a worker whether it is ready as soon as its container runs: some milliseconds before Python has started. The port is
  * open by then, so that the question waits for its answer instead of being refused. The socket is passed on as a service manager would
  * pass it (sd_listen_fds(3)): as descriptor 3, with LISTEN_PID and LISTEN_FDS. Without VAULTSTREAM_METRICS_PORT, or if anything
- * fails, the command starts without it, and reports what is wrong when it listens itself.
+ * fails, the command starts without it, and reports what is wrong when it listens itself. So it does if its first argument is not
+ * `worker`: others, like `run`, leave the port to the workers that they start.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -57,7 +58,9 @@ static bool passed(int opened)
 int main(int count, char **words)
 {
 	const char *host = getenv("VAULTSTREAM_METRICS_HOST");
-	const in_port_t port = host == NULL || *host == '\0' || strcmp(host, "0.0.0.0") == 0 ? told_port() : 0;
+	const bool worker = count > 2 && strcmp(words[2], "worker") == 0;
+	const bool anywhere = host == NULL || *host == '\0' || strcmp(host, "0.0.0.0") == 0;
+	const in_port_t port = worker && anywhere ? told_port() : 0;
 	const int opened = port == 0 ? -1 : listening(port);
 
 	if (opened >= 0 && !passed(opened))
