@@ -52,7 +52,7 @@ class PodEvents:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._answers: OrderedDict[tuple[str, str], tuple[float, _Told]] = OrderedDict()
-        """The latest answers by namespace and selector, each with its time on the monotonic clock."""
+        """The latest answers by namespace and selector, each with the time on the monotonic clock until which it counts."""
 
     async def explain(self, owner: Owner, view: ChildrenView) -> ChildrenView:
         """Returns the children with what the Events say about those whose pods were refused or not set up."""
@@ -88,15 +88,16 @@ class PodEvents:
     async def _told(self, namespace: str, selector: str, read: Callable[[list[KubeJson]], _Told]) -> _Told:
         """Returns what the Events of a selector tell, which is all that is kept of them."""
         now, kept = time.monotonic(), self._answers.pop((namespace, selector), None)
-        if kept is not None and now - kept[0] < (_SETTLED_SECONDS if kept[1][1] else _UNWRITTEN_SECONDS):
+        if kept is not None and now < kept[0]:
             self._answers[namespace, selector] = kept
             return kept[1]
         try:
-            told = read(await self._list(namespace, selector))
+            events = await self._list(namespace, selector)
         except VaultStreamError as error:
             log.debug("can't read the Events of %s: %s", selector, error.message)
             return _NOTHING
-        self._answers[namespace, selector] = now, told
+        told, counts = read(events), _SETTLED_SECONDS if events else _UNWRITTEN_SECONDS
+        self._answers[namespace, selector] = now + counts, told
         while len(self._answers) > _MOST_ANSWERS:
             self._answers.popitem(last=False)
         return told

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from vaultstream_operator.adapters import pod_events as module
 from vaultstream_operator.adapters.kube_api import KubeApi
 from vaultstream_operator.adapters.pod_events import PodEvents
 from vaultstream_operator.core.children import Owner
@@ -88,3 +89,14 @@ async def test_events_are_read_to_an_end_however_many_there_are() -> None:
 async def test_an_event_of_a_year_that_python_has_not_is_passed_over() -> None:
     events = PodEvents(cast("KubeApi", Told(1, eventTime="10000-01-01T00:59:59.000000Z")))
     assert await told_of(events, OWNER) == Ailment(Cause.NOT_MADE, since=MADE)
+
+
+async def test_events_that_tell_nothing_are_read_no_sooner_again_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_UNWRITTEN_SECONDS", 0.0)
+    server = Told(1, eventTime="10000-01-01T00:59:59.000000Z")
+    events = PodEvents(cast("KubeApi", server))
+    for _ in range(2):
+        await told_of(events, OWNER)
+    assert len(server.limits) == 1
