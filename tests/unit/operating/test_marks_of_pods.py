@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from vaultstream_operator.adapters import marks as module
 from vaultstream_operator.adapters.kube_api import LIST_OF_METADATA, KubeApi, KubeError
 from vaultstream_operator.adapters.kubernetes import KubernetesCluster
 from vaultstream_operator.adapters.lists import LIST_PAGE
@@ -66,10 +67,17 @@ async def test_the_count_follows_new_marks_after_a_moment_and_old_ones_at_once(
     assert (time.monotonic() - began >= 0.99 * MARKED_SECONDS) is waits
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets nobody wait for marks to be noticed."""
+    monkeypatch.setattr(module, "MARKED_SECONDS", 0.0)
+
+
 def many(count: int) -> dict[str, str | None]:
     return {f"pod-{number:05}": None for number in range(count)}
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_pods_are_read_and_marked_few_at_a_time_and_without_what_others_wrote_into_them() -> None:
     pods = Pods(**many(3 * LIST_PAGE))
     await KubernetesCluster(cast(KubeApi, pods)).mark_idle(OWNER, set())
@@ -78,12 +86,14 @@ async def test_pods_are_read_and_marked_few_at_a_time_and_without_what_others_wr
     assert pods.most_open == LIST_PAGE
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_no_number_of_pods_with_the_labels_of_a_job_keeps_the_operator_marking_without_end() -> None:
     pods = Pods(**many(MOST_MARKED + 1))
     await KubernetesCluster(cast(KubeApi, pods)).mark_idle(OWNER, set())
     assert list(pods.costs.values()).count(IDLE_COST) == MOST_MARKED
 
 
+@pytest.mark.usefixtures("at_once")
 async def test_a_pod_that_may_not_be_marked_keeps_no_other_from_it(caplog: pytest.LogCaptureFixture) -> None:
     pods = Pods(frozenset({"stranger"}), stranger=None, idle=None)
     await KubernetesCluster(cast(KubeApi, pods)).mark_idle(OWNER, set())
