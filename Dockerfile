@@ -65,7 +65,7 @@ RUN mkdir /root-of-image \
     && /opt/vaultstream/bin/python hack/image_root.py /root-of-image \
     && mkdir /root-of-image/opt && cp -a /opt/vaultstream /root-of-image/opt/ \
     && chroot /root-of-image /opt/vaultstream/bin/python -B -c "import ssl, vaultstream_operator.main, vaultstream.roles, vaultstream.engine" \
-    && chroot /root-of-image /opt/vaultstream/bin/python -B /opt/vaultstream/bin/vaultstream --help >/dev/null \
+    && chroot /root-of-image /opt/vaultstream/bin/vaultstream-listen /opt/vaultstream/bin/python -B /opt/vaultstream/bin/vaultstream --help >/dev/null \
     && rm -rf /root-of-image/opt/vaultstream \
     && find /root-of-image -exec touch --no-dereference --date=@0 {} +
 

@@ -5,7 +5,7 @@
 KEDA and its HPA are those of the simulation (`vaultstream.simulation.rivals.keda`), with their fastest clocks and without windows, on this
 process's clock. They read the lag where KEDA's scaler reads it, at the monitoring port of NATS, and set the count by the annotation
 `vaultstream.dev/paused-replicas`. So both have the same signers, keys and services, and only what decides differs. When a job is
-complete, its signers end, which spares KEDA its cooldown. A recording that was broken off is continued; with `--page`,
+complete, its signers end, which spares KEDA its cooldown. As root, daemons and pods keep other weights until `make kind-down`. A recording that was broken off is continued; with `--page`,
 docs/simulation.md gets the table, and docs/images/node a picture for each scenario.
 """
 
@@ -241,7 +241,7 @@ def draw(runs: list[NodeRun]) -> None:
         latest = {each.who: each for each in runs if each.case == name}
         if latest:
             drawn = svg_chart(
-                f"On the node: {case.records:,} records, {case.about}",
+                f"{name}: {case.records:,} records on the node",
                 latest,
                 rate=f"over the latest {RATE_SECONDS:g} s",
             )

@@ -5,7 +5,7 @@
 Twelve jobs are applied one after the other: RSA, which is slow to sign, with 1 to 4 signers from the start, and three numbers of records, so many that
 signing takes most of the time. Postgres says when batches were settled; what a watch of the job and one of its pods show is kept with this
 process's own clock. Two signers keep both cores of the node busy, and then neither the watches nor the node's own daemons would run: as root, the
-daemons come before the pods, and this process before both. A recording that was broken off is continued. With `--only-fit`, nothing is recorded; with
+daemons come before the pods, and this process before both, which lasts until `make kind-down`. A recording that was broken off is continued. With `--only-fit`, nothing is recorded; with
 `--page`, docs/simulation.md gets the table. The runs to which the model is fitted are the first, the third and so on, by a plan that was fixed beforehand.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager
@@ -172,8 +171,9 @@ async def unless_blocked(connection: Connection, url: UrlSource, *, patience: fl
                 yield
             finally:
                 watch.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watch
+                await asyncio.wait(
+                    [watch]
+                )  # not its outcome: a cancellation of ours must not be taken for its own
     except (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
         if not found:
             raise

@@ -109,6 +109,7 @@ LEFT JOIN pg_stat_activity s ON s.pid = b.pid
 LEFT JOIN pg_prepared_xacts p ON b.pid = 0 AND p.database = current_database()
 WHERE w.datname = current_database() AND starts_with(w.application_name, $1) AND ($3::int IS NULL OR w.pid = $3)
   AND (w.wait_event_type = 'Lock' OR w.state IS NULL) AND l.began <= clock_timestamp() - make_interval(secs => $2)
+  AND (b.pid <> 0 OR p.gid IS NOT NULL)
 ORDER BY b.pid
 
 -- name: list_advisory_lockers
