@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -38,7 +39,9 @@ def leave(code: int) -> NoReturn:
     """Ends a worker that has closed all it had open, without taking the interpreter apart.
 
     That would take 0.1 s, in which the port of health is closed, and the kubelet may ask once more and write an Event `Unhealthy`.
+    What was registered for the end of the process runs.
     """
+    atexit._run_exitfuncs()  # noqa: SLF001 - the only way to run them
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # nobody reads it any more
             stream.flush()

@@ -166,11 +166,17 @@ def test_a_worker_leaves_with_its_code_and_what_it_wrote_and_without_taking_the_
     program = """
 import atexit, sys
 from vaultstream.starting import leave
-atexit.register(print, "taken apart")
+
+class Part:
+    def __del__(self):
+        sys.stdout.write("taken apart")
+
+part = Part()
+atexit.register(sys.stdout.write, ", and what was registered")
 sys.stdout.write("last words")
 leave(3)
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, env=environment()
     )
-    assert (ran.returncode, ran.stdout) == (3, "last words")
+    assert (ran.returncode, ran.stdout) == (3, "last words, and what was registered")
