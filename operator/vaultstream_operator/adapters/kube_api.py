@@ -159,3 +159,15 @@ def _parse(data: bytes) -> KubeJson:
     except ValueError:
         return {"message": data.decode(errors="replace").strip()}
     return answer if isinstance(answer, dict) else {"message": str(answer)}
+
+
+async def list_pages(
+    api: KubeApi, path: str, *, brief: str = "", **query: str
+) -> AsyncIterator[list[KubeJson]]:
+    """Yields the items of a list in pages, of `limit` items if that is in the query. A page is asked for once the one before was handled."""
+    while True:
+        found = await api.get(path, brief=brief, **query)
+        yield found.get("items") or []  # null: there are none
+        if not (following := (found.get("metadata") or {}).get("continue")):
+            return
+        query["continue"] = following

@@ -18,6 +18,7 @@ from vaultstream_operator.adapters.kube_api import (
     OBJECT_METADATA,
     KubeApi,
     KubeError,
+    list_pages,
 )
 from vaultstream_operator.adapters.lists import LIST_PAGE
 from vaultstream_operator.adapters.mirror import PODS
@@ -51,20 +52,20 @@ async def mark_idle(api: KubeApi, owner: Owner, busy: Collection[str]) -> None:
         KubeError, UnreachableError: the pods can't be listed, or the API server can't mark them now.
     """
     selector = f"{MANAGED_BY_US},{children.UID_LABEL}={owner.uid},{children.ROLE_LABEL}={children.SIGNING}"
-    query = {"labelSelector": selector, "limit": str(LIST_PAGE)}
+    path = path_of(PODS, owner.namespace)
     news, refused, read = 0, 0, 0
-    while read < MOST_MARKED:
-        found = await api.get(path_of(PODS, owner.namespace), brief=LIST_OF_METADATA, **query)
-        pods = [pod["metadata"] for pod in found["items"] or ()]
+    async for page in list_pages(
+        api, path, brief=LIST_OF_METADATA, labelSelector=selector, limit=str(LIST_PAGE)
+    ):
+        pods = [pod["metadata"] for pod in page]
         answers = await asyncio.gather(
             *(_mark(api, owner.namespace, pod, idle=pod["name"] not in busy) for pod in pods)
         )
         read += len(pods)
         news += answers.count(True)
         refused += answers.count(None)
-        if not (following := (found.get("metadata") or {}).get("continue")):
+        if read >= MOST_MARKED:
             break
-        query["continue"] = following
     if refused:
         log.warning(
             "can't mark %s of signers: the API server refuses it",

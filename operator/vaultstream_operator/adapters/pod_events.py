@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from vaultstream.errors import VaultStreamError
 from vaultstream_operator.adapters.ailing import of_refusal, of_set_up
-from vaultstream_operator.adapters.kube_api import KubeApi, KubeJson
+from vaultstream_operator.adapters.kube_api import KubeApi, KubeJson, list_pages
 from vaultstream_operator.core import children
 from vaultstream_operator.core.children import Owner, child_name
 from vaultstream_operator.core.pod_problems import Ailment, Cause
@@ -105,13 +105,10 @@ class PodEvents:
     async def _list(self, namespace: str, selector: str) -> list[KubeJson]:
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         events: list[KubeJson] = []
-        query = {"fieldSelector": selector, "limit": str(_PAGE)}
-        while len(events) < _MOST_EVENTS:
-            found = await self._api.get(path, **query)
-            events += [_brief(event) for event in found.get("items") or ()]
-            if not (following := (found.get("metadata") or {}).get("continue")):
+        async for page in list_pages(self._api, path, fieldSelector=selector, limit=str(_PAGE)):
+            events += [_brief(event) for event in page]
+            if len(events) >= _MOST_EVENTS:
                 break
-            query["continue"] = following
         return events
 
 

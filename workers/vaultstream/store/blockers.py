@@ -171,9 +171,8 @@ async def unless_blocked(connection: Connection, url: UrlSource, *, patience: fl
                 yield
             finally:
                 watch.cancel()
-                await asyncio.wait(
-                    [watch]
-                )  # not its outcome: a cancellation of ours must not be taken for its own
+                # Not awaited itself: a cancellation of ours must not be taken for its own.
+                await asyncio.wait([watch])
     except (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
         if not found:
             raise
