@@ -26,8 +26,11 @@ from support.as_user import connect
 from support.waiting import eventually
 from vaultstream.bus import tenants as accounts
 from vaultstream.bus.address import BusAddress
-from vaultstream.bus.connection import connect_bus
+from vaultstream.bus.connection import Bus, connect_bus
+from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.permissions import BusRole, permissions
+from vaultstream.bus.records import RecordsStream
+from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
 from vaultstream.crypto.keyring import create_keyring
 from vaultstream.errors import BusError
 from vaultstream.local.files import open_the_way
@@ -368,3 +371,14 @@ async def another_login(database: GuardedDatabase, part: str) -> AsyncIterator[s
         await admin.execute(f"DROP ROLE {login}")
     finally:
         await admin.close()
+
+
+@asynccontextmanager
+async def administered(nats: GuardedNats) -> AsyncIterator[Bus]:
+    """Connects as the administrator, and makes the streams; removes them at the end."""
+    async with connect_bus(nats.address(ADMIN), role="test") as bus:
+        await KeysStream(bus).ensure()
+        await RecordsStream(bus).ensure()
+        yield bus
+        for stream in (KEYS_STREAM, RECORDS_STREAM):
+            await bus.jetstream.delete_stream(stream)

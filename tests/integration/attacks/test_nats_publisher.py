@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from support.engine import new_name
-from support.guarded import ADMIN, GuardedNats
+from support.guarded import GuardedNats, administered
 from support.waiting import eventually
 from vaultstream.api import Algorithm
 from vaultstream.bus.connection import Bus, connect_bus
@@ -43,12 +43,8 @@ HEADERS = [
 
 @pytest.fixture
 async def admin(nats: GuardedNats) -> AsyncIterator[Bus]:
-    async with connect_bus(nats.address(ADMIN), role="test") as bus:
-        await KeysStream(bus).ensure()
-        await RecordsStream(bus).ensure()
+    async with administered(nats) as bus:
         yield bus
-        for stream in (KEYS_STREAM, RECORDS_STREAM):
-            await bus.jetstream.delete_stream(stream)
 
 
 async def publish(nats: GuardedNats, user: str, messages: Sequence[tuple[bytes, bytes | None]]) -> None:

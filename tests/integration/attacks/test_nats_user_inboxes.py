@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from support.engine import handled, new_name
-from support.guarded import ADMIN, GuardedNats
+from support.guarded import GuardedNats, administered
 from support.waiting import eventually
 from vaultstream.bus import pull
 from vaultstream.bus.connection import Bus, connect_bus
-from vaultstream.bus.keys import KeysStream
 from vaultstream.bus.pull import BatchPuller, acknowledge
 from vaultstream.bus.records import RecordsStream
 from vaultstream.bus.subjects import KEYS_STREAM, RECORDS_STREAM
@@ -25,12 +24,8 @@ JOB_BATCHES = range(1, 4)
 
 @pytest.fixture
 async def admin(nats: GuardedNats) -> AsyncIterator[Bus]:
-    async with connect_bus(nats.address(ADMIN), role="test") as bus:
-        await KeysStream(bus).ensure()
-        await RecordsStream(bus).ensure()
+    async with administered(nats) as bus:
         yield bus
-        for stream in (KEYS_STREAM, RECORDS_STREAM):
-            await bus.jetstream.delete_stream(stream)
 
 
 @pytest.fixture
@@ -87,16 +82,19 @@ async def test_what_another_signers_user_has_delivered_to_an_inbox_ends_no_signe
         assert await puller.fetch(1, wait_seconds=0.1) == []
 
 
+async def ask_for_batches(thief: Bus, token: str, inbox: str) -> None:
+    """Has the server deliver ten batches of a job to somebody's inbox."""
+    request = json.dumps({"batch": 10, "no_wait": True}).encode()
+    await thief.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}", request, reply=inbox)
+
+
 async def test_batches_of_another_job_in_an_inbox_are_not_taken_for_those_of_its_own(
     admin: Bus, thief: Bus, signer: Bus
 ) -> None:
     token, other = await job_of(admin, range(0)), await job_of(admin, range(70, 80))
     async with BatchPuller(signer, token) as puller:
         inbox = await inbox_of(puller)
-        request = json.dumps({"batch": 10, "no_wait": True}).encode()
-        await thief.client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{other}", request, reply=inbox
-        )
+        await ask_for_batches(thief, other, inbox)
 
         async def taken() -> bool:
             lag = await RecordsStream(admin).lag(other)
@@ -116,10 +114,7 @@ async def test_what_nobody_asked_for_fills_no_memory_of_a_signer_and_is_delivere
     async with BatchPuller(signer, token) as puller:
         inbox = await inbox_of(puller)
         await RecordsStream(admin).publish(token, range(1, 11))
-        request = json.dumps({"batch": 10, "no_wait": True}).encode()
-        await thief.client.publish(
-            f"$JS.API.CONSUMER.MSG.NEXT.{RECORDS_STREAM}.{token}", request, reply=inbox
-        )
+        await ask_for_batches(thief, token, inbox)
 
         async def taken() -> bool:
             lag = await RecordsStream(admin).lag(token)

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPException
 from threading import Event
@@ -68,39 +68,39 @@ def test_health_is_json_that_is_not_cached(server: TelemetryServer, path: str) -
     assert reply.headers["Cache-Control"] == "no-store"
 
 
-def test_the_probe_of_a_start_waits_until_the_process_is_ready_and_then_asks_only_whether_it_is_live(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@contextmanager
+def starting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TelemetryServer, Health]]:
+    """The server and the health of a process that is ready when it has been asked three times."""
     monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
     monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
     telemetry, troubles = Telemetry("signing"), iter(["not connected yet"] * 3)
     telemetry.health.require("nats", lambda: next(troubles, None))
     served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
     try:
-        assert ask(served.port, "/readyz").status == 503
-        assert ask(served.port, "/livez?ready").status == 200
-        telemetry.health.require("nats", lambda: "disconnected")
-        assert ask(served.port, "/readyz").status == 503
-        assert ask(served.port, "/livez?ready").status == 200
+        yield served, telemetry.health
     finally:
         served.stop()
+
+
+def test_the_probe_of_a_start_waits_until_the_process_is_ready_and_then_asks_only_whether_it_is_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with starting(monkeypatch) as (served, health):
+        assert ask(served.port, "/readyz").status == 503
+        assert ask(served.port, "/livez?ready").status == 200
+        health.require("nats", lambda: "disconnected")
+        assert ask(served.port, "/readyz").status == 503
+        assert ask(served.port, "/livez?ready").status == 200
 
 
 def test_the_first_probe_of_readiness_waits_for_a_process_that_starts_and_later_ones_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
-    monkeypatch.setattr(health_module, "START_SECONDS", 1e9)
-    telemetry, troubles = Telemetry("signing"), iter(["not connected yet"] * 3)
-    telemetry.health.require("nats", lambda: next(troubles, None))
-    served = TelemetryServer("127.0.0.1", 0, registry=telemetry.metrics.registry, health=telemetry.health)
-    try:
+    with starting(monkeypatch) as (served, health):
         assert ask(served.port, "/readyz?wait").status == 200
-        telemetry.health.require("nats", lambda: "disconnected")
+        health.require("nats", lambda: "disconnected")
         reply = ask(served.port, "/readyz?wait")
         assert (reply.status, reply.document["checks"]["nats"]["detail"]) == (503, "disconnected")
-    finally:
-        served.stop()
 
 
 def test_the_probe_of_a_start_is_held_longer_than_other_requests_and_no_longer_than_the_server_runs(
