@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -22,13 +21,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from node import ROOT, kubectl, write_between
 from record_runs import (
     LIMIT_SECONDS,
     PAGE,
-    ROOT,
     TABLE,
     Seen,
-    kubectl,
     make_records,
     prefer_the_watches,
     state_of,
@@ -289,11 +287,7 @@ def main() -> None:
     sys.stdout.write(text)
     if arguments.page:
         draw(runs)
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(
-            re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{text}{END}", page, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write_between(PAGE, BEGIN, text, END)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import time
@@ -26,13 +24,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from node import CACHE, CONTEXT, KUBECTL, ROOT, kubectl, prefer, write_between
 from vaultstream.simulation.fitting import Fit, RecordedRun, fit
 
-ROOT = Path(__file__).parent.parent
-CACHE = Path(os.environ.get("CLUSTER_CACHE") or Path.home() / ".cache/vaultstream-cluster")
-STATE = Path(os.environ.get("CLUSTER_STATE") or "/var/lib/vaultstream-cluster")
-KUBECTL = shutil.which("kubectl") or str(CACHE / "bin/kubectl")
-CONTEXT = ["--kubeconfig", str(STATE / "control-plane/admin.kubeconfig"), "--namespace", "vaultstream"]
 PAGE = ROOT / "docs/simulation.md"
 BEGIN, END = "<!-- recorded runs -->", "<!-- end of recorded runs -->"
 
@@ -40,8 +34,8 @@ JOB, TABLE, IMPORT = "recorded", "recorded_{records}", "receipts-import"
 SIZES, COUNTS, KEYS, BATCH_SIZE = (30_000, 60_000, 90_000), (1, 2, 3, 4), 12, 50
 POSTGRES, SETTLED = "vaultstream-postgres-0", ROOT / "hack/settled_batches.sql"
 LIMIT_SECONDS = 300.0
-SHARES, FIRST, DAEMONS = "10000", -20, -19
-"""Weight of all pods together, which is that of a process with a niceness of -10, and the niceness of this process and of the node's daemons."""
+FIRST = -20
+"""Niceness of this process."""
 WITHIN, SECONDS = 0.10, 2.0
 """How close predictions are to be: shares of the makespan and of pod-seconds, and seconds until all signers are ready."""
 
@@ -49,28 +43,10 @@ Seen = tuple[float, str, dict[str, Any]]
 """When something changed, by the monotonic clock, how, and the object."""
 
 
-def kubectl(*words: str, stdin: str | None = None) -> str:
-    """Runs kubectl in the trial's namespace; returns what it printed."""
-    ran = subprocess.run(
-        [KUBECTL, *CONTEXT, *words], input=stdin, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return ran.stdout
-
-
 def prefer_the_watches() -> None:
-    """Gives the node's daemons precedence over its pods, those over other work on this machine, and this process over all (control groups of version 1 or 2)."""
+    """Gives the node's daemons precedence over its pods, those over other work on this machine, and this process over all."""
     os.setpriority(os.PRIO_PROCESS, 0, FIRST)
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words, groups = (folder / "cmdline").read_bytes(), (folder / "cgroup").read_text()
-            if str(CACHE).encode() in words and "kubepods" not in groups:
-                for task in (folder / "task").iterdir():
-                    os.setpriority(os.PRIO_PROCESS, int(task.name), DAEMONS)
-        except OSError:
-            continue
-    for group in (Path("/sys/fs/cgroup/cpu/kubepods/cpu.shares"), Path("/sys/fs/cgroup/kubepods/cpu.weight")):
-        if group.exists():
-            group.write_text(SHARES if group.name == "cpu.shares" else "1000")
+    prefer(lambda words, groups: str(CACHE).encode() in words and "kubepods" not in groups)
 
 
 def objects(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -294,11 +270,7 @@ def main() -> None:
     text = table(fit(runs[::2]), runs[1::2])
     sys.stdout.write(text)
     if arguments.page:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(
-            re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{text}{END}", page, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write_between(PAGE, BEGIN, text, END)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess  # - runs kubectl
 import sys
 import time
@@ -23,18 +22,13 @@ from statistics import median
 from threading import Thread
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
-CACHE = Path(os.environ.get("CLUSTER_CACHE") or Path.home() / ".cache/vaultstream-cluster")
-STATE = Path(os.environ.get("CLUSTER_STATE") or "/var/lib/vaultstream-cluster")
-KUBECTL = shutil.which("kubectl") or str(CACHE / "bin/kubectl")
-CONTEXT = ["--kubeconfig", str(STATE / "control-plane/admin.kubeconfig"), "--namespace", "vaultstream"]
+from node import CACHE, CONTEXT, KUBECTL, kubectl, prefer
+
 JOB = "start-times"
 SELECTOR = f"app.kubernetes.io/component=signing,vaultstream.dev/job={JOB}"
 LINE = '{.metadata.name} {.status.containerStatuses[0].containerID} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
 TICKS = os.sysconf("SC_CLK_TCK")
 LIMIT_SECONDS = 180.0
-SHARES, NICE = "10000", -19
-"""Weight of all pods together, and niceness of the daemons, which weigh more: pods that start must not keep the kubelet from seeing it."""
 FIT_BY_DEFAULT = 2
 """So many signers with the resources that they get by default fit on two cores beside the rest; more of them ask for less."""
 
@@ -66,18 +60,6 @@ def manifest(signers: int, algorithm: str) -> str:
         spec["signer"] = {"resources": small}
     head = {"apiVersion": "vaultstream.dev/v1alpha1", "kind": "SigningJob", "metadata": {"name": JOB}}
     return json.dumps(head | {"spec": spec})
-
-
-def kubectl(*words: str, stdin: str | None = None) -> str:
-    """Runs kubectl in the trial's namespace; returns what it printed.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; what it said is on stderr.
-    """
-    ran = subprocess.run(
-        [KUBECTL, *CONTEXT, *words], input=stdin, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return ran.stdout
 
 
 def watch(into: Queue[Seen]) -> subprocess.Popen[str]:
@@ -119,18 +101,8 @@ def first_process(container: str) -> float:
 
 
 def prefer_the_node() -> None:
-    """Gives the node's daemons and pods precedence over other work of this machine (control groups of version 1 or 2)."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-            if str(CACHE).encode() in words or b"/pause" in words:
-                for task in (folder / "task").iterdir():
-                    os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
-        except OSError:
-            continue
-    for group in (Path("/sys/fs/cgroup/cpu/kubepods/cpu.shares"), Path("/sys/fs/cgroup/kubepods/cpu.weight")):
-        if group.exists():
-            group.write_text(SHARES if group.name == "cpu.shares" else "1000")
+    """Gives the node's daemons, and what holds its pods' namespaces, precedence over other work of this machine."""
+    prefer(lambda words, _: str(CACHE).encode() in words or b"/pause" in words)
 
 
 def gone() -> None:
